@@ -1,0 +1,1 @@
+"""A hospital's Flower ClientApp: policy, egress gate, local state."""

@@ -1,0 +1,1 @@
+"""Anchors, the shared map, lesion tokens and the pseudo-genomic score."""

@@ -1,0 +1,1 @@
+"""The front door: a hospital's data enters only here."""

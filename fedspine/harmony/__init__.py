@@ -1,0 +1,1 @@
+"""HARMONY-Spine: shared scaling and scanner effects, from private sums."""

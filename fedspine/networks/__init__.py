@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s, MONAI's where MONAI has them, GroupNorm throughout."""

@@ -1,0 +1,1 @@
+"""The public twin: patients that nobody has, drawn from physics."""

@@ -1,0 +1,1 @@
+"""One file, one thing a hospital can train or measure."""

@@ -1,0 +1,1 @@
+"""The Flower ServerApp: plan runner, aggregation, vault of checkpoints."""

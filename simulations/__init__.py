@@ -1,0 +1,1 @@
+"""Consortia on one machine."""
