@@ -1,0 +1,139 @@
+"""One patient as the tensors that every task reads, on the grid that the plan names.
+
+Everything here looks at one patient alone: normalisation by the patient's own percentiles, never by the cohort's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedspine.cohort.patient import Patient, Volume
+from fedspine.config import DataPlan
+
+OMICS_BOUND = 4.0
+"""Omics enter as asinh(value), clipped to this magnitude (asinh(27) = 4): counts stay apart, outliers stay bounded."""
+
+ADC_UNIT = 3000.0
+"""ADC in 10⁻⁶ mm²/s that becomes 1.0; free water at body temperature is about 3000."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatientTensors:
+    """A patient on the plan's grid.
+
+    Args:
+        images: (slice, contrast, row, column) float32, about [0, 1]; zero where a contrast is missing.
+        present: (contrast,) float32, 1 where the contrast was acquired.
+        mask: (slice, 1, row, column) float32 in {0, 1}, or `None`.
+        label: index into the plan's classes, or -1.
+        omics: (column,) float32, asinh of the value within ±`OMICS_BOUND`; zero where missing.
+        omics_present: (column,) float32, 1 where measured.
+    """
+
+    images: Tensor = field(repr=False)
+    present: Tensor = field(repr=False)
+    mask: Tensor | None = field(repr=False)
+    label: int = field(repr=False)
+    omics: Tensor = field(repr=False)
+    omics_present: Tensor = field(repr=False)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether any of the plan's contrasts was acquired."""
+        return bool(self.present.any())
+
+
+def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
+    """Return `patient` on the grid of `plan`.
+
+    The mask's grid, or else the grid of the first contrast, is the reference; the other contrasts are resampled onto it
+    (trilinear). In-plane, the larger side of the field of view fills `size` pixels and the other is padded, so pixels
+    stay square in millimetres. Slices are taken evenly over the volume, whatever the mask says: at prediction there is
+    none.
+
+    Args:
+        patient: what the hospital has.
+        columns: names of `patient.omics`.
+        plan: contrasts, classes, omics columns, size and slices.
+    """
+    omics, omics_present = _omics(patient.omics, columns, plan.omics)
+    label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
+    volumes = {c: patient.volumes[c] for c in plan.contrasts if c in patient.volumes}
+    present = torch.tensor([float(c in volumes) for c in plan.contrasts])
+    if not volumes:
+        empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
+        return PatientTensors(empty, present, None, label, omics, omics_present)
+    reference = patient.mask if patient.mask is not None else next(iter(volumes.values()))
+    chosen = _chosen_slices(reference.voxels.shape[0], plan.slices)
+    images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
+    for index, contrast in enumerate(plan.contrasts):
+        if contrast in volumes:
+            values = _on_grid(volumes[contrast], reference, chosen)
+            images[:, index] = _square(_normalised(values, contrast), reference.spacing_mm[1:], plan.size)
+    mask = None
+    if patient.mask is not None:
+        inside = (np.asarray(patient.mask.voxels[chosen]) != 0).astype(np.float32)
+        mask = (_square(torch.from_numpy(inside), reference.spacing_mm[1:], plan.size) > 0.5).float().unsqueeze(1)
+    return PatientTensors(images, present, mask, label, omics, omics_present)
+
+
+def _omics(
+    values: NDArray[np.float64] | None, columns: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[Tensor, Tensor]:
+    row: Mapping[str, float] = dict(zip(columns, values, strict=True)) if values is not None else {}
+    raw = np.array([row.get(name, np.nan) for name in wanted], dtype=np.float64)
+    known = np.isfinite(raw)
+    squashed = np.clip(np.arcsinh(np.where(known, raw, 0.0)), -OMICS_BOUND, OMICS_BOUND)
+    return torch.from_numpy(squashed.astype(np.float32)), torch.from_numpy(known.astype(np.float32))
+
+
+def _chosen_slices(available: int, wanted: int) -> list[int]:
+    if available <= wanted:
+        return list(range(available))
+    return [int((i + 0.5) * available / wanted) for i in range(wanted)]
+
+
+def _on_grid(volume: Volume, reference: Volume, chosen: list[int]) -> NDArray[np.float32]:
+    """Return the chosen slices of `volume` on the grid of `reference`: (slice, row, column)."""
+    same = volume.voxels.shape == reference.voxels.shape and np.allclose(volume.affine, reference.affine, atol=1e-3)
+    if same:
+        return np.asarray(volume.voxels[chosen], dtype=np.float32)
+    _, rows, columns = reference.voxels.shape
+    index = np.stack(np.meshgrid(chosen, np.arange(rows), np.arange(columns), indexing="ij")).reshape(3, -1)
+    to_volume = np.linalg.inv(volume.affine) @ reference.affine
+    coordinates = to_volume[:3, :3] @ index + to_volume[:3, 3:]
+    values = map_coordinates(np.asarray(volume.voxels, dtype=np.float32), coordinates, order=1, mode="constant")
+    return np.asarray(values.reshape(len(chosen), rows, columns), dtype=np.float32)
+
+
+def _normalised(values: NDArray[np.float32], contrast: str) -> Tensor:
+    """Scale to about [0, 1]: ADC and CT by their units, other contrasts by the patient's own percentiles."""
+    if contrast == "ADC":
+        scaled = values / ADC_UNIT
+    elif contrast == "CT":
+        scaled = (values + 1000.0) / 2000.0
+    else:
+        low, high = np.percentile(values, (1.0, 99.0))
+        scaled = (values - low) / max(float(high - low), 1e-6)
+    return torch.from_numpy(np.clip(scaled, 0.0, 1.5).astype(np.float32))
+
+
+def _square(values: Tensor, spacing_mm: tuple[float, ...], size: int) -> Tensor:
+    """Resize (slice, row, column) to (slice, size, size) with square pixels, padding the shorter side with zeros."""
+    _, rows, columns = values.shape
+    height_mm, width_mm = rows * spacing_mm[0], columns * spacing_mm[1]
+    field_mm = max(height_mm, width_mm)
+    height, width = (max(1, round(size * side / field_mm)) for side in (height_mm, width_mm))
+    resized = values.unsqueeze(1)
+    if (height, width) != (rows, columns):
+        resized = F.interpolate(resized, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    top, left = (size - height) // 2, (size - width) // 2
+    return F.pad(resized, (left, size - width - left, top, size - height - top)).squeeze(1)

@@ -1,0 +1,351 @@
+"""What is agreed and what stays: `Plan` travels between server and hospitals, `Site` never leaves its hospital.
+
+Both are strict TOML: an unknown key, a wrong type or a number out of range is one sentence with a suggestion. Where a
+plan and a site disagree, the stricter of the two wins (`client.policy`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from fedspine.errors import ConfigError
+
+TASKS = ("standardise", "harmonise", "gan", "segment", "classify", "encode", "tokens", "evaluate")
+"""What a stage can be; one file of `fedspine/tasks` each."""
+
+TRAINED = ("gan", "segment", "classify", "encode")
+"""Tasks whose result is a network."""
+
+MEASURED_ON_HELD_OUT = ("evaluate",)
+"""Tasks that read held-out patients; all others read training patients."""
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """What a patient is turned into before training; agreed, so that every hospital feeds the same network.
+
+    Args:
+        contrasts: input channels in order.
+        classes: labels in order; a patient with another label counts as unlabelled.
+        omics: columns in order.
+        markers: the omics columns that the pseudo-genomic score summarises (after standardising, by their mean).
+        size: pixels of the square in-plane grid.
+        slices: slices used per patient.
+        held_out: share of patients kept from training, for `evaluate`.
+    """
+
+    contrasts: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    omics: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
+    size: int = 64
+    slices: int = 6
+    held_out: float = 0.25
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """The patient-level guarantee that the plan asks of every site.
+
+    Args:
+        mechanism: `"gaussian"`, or `"none"` to train without privacy (the report says so on its first line).
+        epsilon: what the whole plan may cost a training patient, and, apart from that, a held-out patient.
+        delta: probability with which epsilon may fail.
+    """
+
+    mechanism: str = "gaussian"
+    epsilon: float = 8.0
+    delta: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing trained or measured.
+
+    Args:
+        task: one of `TASKS`.
+        name: unique within the plan; the task (or `of` + `-test`) if left out.
+        of: with `evaluate`, the stage whose network is measured.
+        rounds: messages out and back per site.
+        steps: private steps per round (training) - a measuring stage takes one.
+        sample_rate: Poisson probability with which a patient takes part in a step.
+        clip: the L2 bound on a patient's contribution.
+        noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
+        share: weight of the stage when noise is solved for (twice the share, half the noise).
+        learning_rate: of the local optimiser.
+        pretrain_steps: public steps on phantoms at the server before round 1.
+        options: settings of the task's own network, checked by the task.
+    """
+
+    task: str
+    name: str = ""
+    of: str = ""
+    rounds: int = 1
+    steps: int = 1
+    sample_rate: float = 1.0
+    clip: float = 1.0
+    noise_multiplier: float = 0.0
+    share: float = 1.0
+    learning_rate: float = 1e-3
+    pretrain_steps: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fold(self) -> str:
+        """Which patients the stage reads: `train` or `held-out`."""
+        return "held-out" if self.task in MEASURED_ON_HELD_OUT else "train"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the consortium agreed; travels with every message.
+
+    Args:
+        name: of the plan.
+        seed: of initial weights, phantoms and the split; never of a hospital's noise outside a simulation.
+        data: how patients become tensors.
+        privacy: the guarantee.
+        stage: the stages in order.
+    """
+
+    name: str
+    seed: int = 0
+    data: DataPlan = field(default_factory=DataPlan)
+    privacy: PrivacyPlan = field(default_factory=PrivacyPlan)
+    stage: tuple[Stage, ...] = ()
+
+    def find(self, name: str) -> Stage:
+        """Return the stage called `name`."""
+        for stage in self.stage:
+            if stage.name == name:
+                return stage
+        raise ConfigError("a stage must be one of the plan's", repr(name), "name one of the plan's stages")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the plan's canonical text, hexadecimal."""
+        return hashlib.sha256(plan_text(self).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital's own policy, `site.toml`; it has the last word and never travels.
+
+    Args:
+        tasks: what the hospital permits.
+        allow_no_privacy: whether a plan with `mechanism = "none"` may run here.
+        max_epsilon: the most that all releases together may cost a patient.
+        max_delta: the largest delta at which epsilon may be stated.
+        minimum_cohort: fewer patients than this and the hospital takes no part.
+        seed: fixes noise and sampling; for tests only, the ledger says so.
+        threads: torch threads; 0 means all cores.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    allow_no_privacy: bool = False
+    max_epsilon: float = 10.0
+    max_delta: float = 1e-4
+    minimum_cohort: int = 2
+    seed: int | None = None
+    threads: int = 0
+
+
+T = TypeVar("T")
+
+
+def load_plan(text: str) -> Plan:
+    """Return the plan written in `text` (TOML), names filled in and checked.
+
+    Raises:
+        ConfigError: with rule, what was found and remedy.
+    """
+    return check_plan(_named(_build(Plan, _parse(text), "the plan")))
+
+
+def load_site(folder: Path) -> Site:
+    """Return the policy in `folder/site.toml`, or the default policy where there is none."""
+    path = folder / "site.toml"
+    if not path.exists():
+        return Site()
+    return _check_site(_build(Site, _parse(read_text(path, "site.toml")), "site.toml"))
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return the UTF-8 text of a configuration file; `what` is how a message may call it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{what} must be a readable UTF-8 text file", type(error).__name__, "check the file's name and encoding"
+        ) from None
+
+
+def plan_text(plan: Plan) -> str:
+    """Return `plan` as TOML; `load_plan` of it gives the same plan."""
+    return tomli_w.dumps(_plain(plan))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("the file must be TOML", f"an error ({error})", "mend that line") from None
+
+
+def build_options(kind: type[T], options: Mapping[str, Any], where: str) -> T:
+    """Return a task's own frozen dataclass from a stage's `options`, as strictly as the plan itself."""
+    return _build(kind, dict(options), where)
+
+
+def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
+    """Turn a TOML table into the frozen dataclass `kind`; keys may be written with `-` or `_`."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(sorted(known))}"
+            raise ConfigError(f"{where} must hold only known settings", f"unknown setting '{key}'", hint)
+        values[name] = _convert(hints[name], value, f"'{key}' in {where}")
+    missing = [n for n, f in known.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"{where} must hold '{missing[0]}'", "no such setting", f"add {missing[0]} = …")
+    return kind(**values)
+
+
+def _required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list", type(value).__name__, "write it as [ … ]")
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if origin is types.UnionType:
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table", type(value).__name__, "write it as a [table]")
+        return _build(hint, value, where)
+    wanted: type = dict if origin is not None else hint
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise ConfigError(f"{where} must be of type {wanted.__name__}", f"{type(value).__name__}", "mend the value")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number", str(value), "mend the value")
+    return value
+
+
+def _named(plan: Plan) -> Plan:
+    stages = tuple(
+        stage
+        if stage.name
+        else dataclasses.replace(stage, name=f"{stage.of}-test" if stage.task == "evaluate" else stage.task)
+        for stage in plan.stage
+    )
+    return dataclasses.replace(plan, stage=stages)
+
+
+def _demand(holds: bool, rule: str, found: object, remedy: str) -> None:
+    if not holds:
+        raise ConfigError(rule, str(found), remedy)
+
+
+def check_plan(plan: Plan) -> Plan:
+    """Return `plan` if every value is in range and its stages fit together; raise ConfigError otherwise."""
+    privacy, data = plan.privacy, plan.data
+    choose = "see docs/how-to/choose-privacy.md"
+    _demand(
+        privacy.mechanism in ("gaussian", "none"), "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose
+    )
+    _demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
+    _demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
+    _demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
+    _demand(
+        8 <= data.size <= 1024 and data.size % 16 == 0, "size must be a multiple of 16 from 16 to 1024", data.size, ""
+    )
+    _demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
+    _demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
+    _demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
+    for what, names in (("contrasts", data.contrasts), ("classes", data.classes), ("omics", data.omics)):
+        _demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
+    _demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")
+    seen: dict[str, Stage] = {}
+    for stage in plan.stage:
+        _check_stage(stage, seen)
+        seen[stage.name] = stage
+    return plan
+
+
+def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
+    where = f"stage '{stage.name}'"
+    close = get_close_matches(stage.task, TASKS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(TASKS)}"
+    _demand(stage.task in TASKS, f"the task of {where} must be known", f"'{stage.task}'", hint)
+    _demand(stage.name not in earlier, "stage names must differ", f"'{stage.name}' twice", "give one another name")
+    _demand(
+        all(c.isalnum() or c in "-_" for c in stage.name),
+        "a stage's name must be letters, digits, - and _",
+        "others",
+        "",
+    )
+    _demand(
+        stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it"
+    )
+    _demand(0 < stage.sample_rate <= 1, f"sample_rate of {where} must lie in (0, 1]", stage.sample_rate, "mend it")
+    _demand(stage.clip > 0, f"clip of {where} must be positive", stage.clip, "mend it")
+    _demand(
+        stage.noise_multiplier >= 0, f"noise_multiplier of {where} must be positive", stage.noise_multiplier, "mend it"
+    )
+    _demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
+    _demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
+    if stage.task == "evaluate":
+        of = earlier.get(stage.of)
+        _demand(of is not None, f"{where} must name an earlier stage in `of`", f"'{stage.of}'", "name a trained stage")
+        _demand(
+            of is not None and of.task in ("segment", "classify", "encode"),
+            f"`of` of {where} must be a stage that trains what can be measured",
+            f"'{stage.of}'",
+            "name a segment, classify or encode stage",
+        )
+    if stage.task == "tokens":
+        _demand(
+            any(s.task == "encode" for s in earlier.values()), f"{where} must follow an encode stage", "none", "add one"
+        )
+
+
+def _check_site(site: Site) -> Site:
+    _demand(
+        set(site.tasks) <= set(TASKS), "tasks in site.toml must be known", "an unknown one", f"use: {', '.join(TASKS)}"
+    )
+    _demand(site.max_epsilon > 0, "max_epsilon in site.toml must be positive", site.max_epsilon, "mend it")
+    _demand(0 < site.max_delta < 1, "max_delta in site.toml must lie between 0 and 1", site.max_delta, "mend it")
+    _demand(site.minimum_cohort >= 1, "minimum_cohort in site.toml must be 1 or more", site.minimum_cohort, "mend it")
+    _demand(site.threads >= 0, "threads in site.toml must be 0 or more", site.threads, "mend it")
+    return site

@@ -1,0 +1,75 @@
+"""Solve a plan's noise from its epsilon, and price a plan; both without any patient.
+
+The cost of a stage depends on its noise, sampling rate and number of steps alone, all of which stand in the plan. So a
+plan has the same price at every site, known before it starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from fedspine.config import Plan, Stage
+from fedspine.errors import ConfigError
+from fedspine.privacy.accounting import Event, epsilon_rdp
+
+
+def stage_event(stage: Stage) -> Event:
+    """Return everything that `stage` releases over all its rounds."""
+    return Event(stage.noise_multiplier, stage.sample_rate, stage.rounds * stage.steps)
+
+
+def plan_epsilon(plan: Plan, fold: str, accountant: Callable[[list[Event], float], float] = epsilon_rdp) -> float:
+    """Return what the whole plan costs a patient of `fold` at the plan's delta."""
+    return accountant([stage_event(s) for s in plan.stage if s.fold == fold], plan.privacy.delta)
+
+
+def calibrate(plan: Plan) -> Plan:
+    """Return `plan` with every noise multiplier that was left at 0 solved for, so that each fold costs its epsilon.
+
+    One factor λ per fold scales all open stages: σ = λ·q·√T / share, so that each contributes in proportion to its
+    share (a stage's Gaussian-DP μ is about q·√T/σ). λ is found by bisection on the RDP epsilon of the whole fold.
+
+    Raises:
+        ConfigError: if the noise multipliers that are given already cost more than epsilon.
+    """
+    if plan.privacy.mechanism == "none":
+        return plan
+    for fold in ("train", "held-out"):
+        plan = _calibrate_fold(plan, fold)
+    return plan
+
+
+def _calibrate_fold(plan: Plan, fold: str) -> Plan:
+    target = plan.privacy.epsilon
+    given = [s for s in plan.stage if s.fold == fold and s.noise_multiplier > 0]
+    fixed = epsilon_rdp([stage_event(s) for s in given], plan.privacy.delta)
+    remedy = "raise epsilon, or the noise, or lower rounds, steps or sample_rate"
+    if fixed > target:
+        raise ConfigError(f"the {fold} stages must cost at most epsilon {target:g}", f"{fixed:.3f}", remedy)
+    if not any(s.fold == fold and s.noise_multiplier == 0 for s in plan.stage):
+        return plan
+    low, high = math.log(1e-2), math.log(1e5)
+    if plan_epsilon(_scaled(plan, fold, math.exp(high)), fold) > target:
+        raise ConfigError(
+            f"the {fold} stages must cost at most epsilon {target:g}", f"over {fixed:.3f} before the rest", remedy
+        )
+    for _ in range(26):
+        middle = (low + high) / 2
+        too_dear = plan_epsilon(_scaled(plan, fold, math.exp(middle)), fold) > target
+        low, high = (middle, high) if too_dear else (low, middle)
+    return _scaled(plan, fold, math.exp(high))
+
+
+def _scaled(plan: Plan, fold: str, factor: float) -> Plan:
+    stages = tuple(
+        replace(s, noise_multiplier=_noise(s, factor)) if s.fold == fold and s.noise_multiplier == 0 else s
+        for s in plan.stage
+    )
+    return replace(plan, stage=stages)
+
+
+def _noise(stage: Stage, factor: float) -> float:
+    sigma = factor * stage.sample_rate * math.sqrt(stage.rounds * stage.steps) / stage.share
+    return float(f"{max(sigma, 0.05):.4g}") if sigma < 1e4 else float(f"{sigma:.4g}")

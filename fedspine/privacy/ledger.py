@@ -1,0 +1,138 @@
+"""One book per site of everything it ever released: JSON lines, hash-chained, written before the release leaves.
+
+A line is booked, flushed to disk and only then may the release be computed: a crash costs budget, never the reverse.
+Training and held-out patients are different people (the split looks at one identifier at a time), so a patient pays
+for one fold's releases only, and the book keeps a column for each (parallel composition).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from fedspine.errors import BudgetSpent, PrivacyError
+from fedspine.privacy.accounting import Event, epsilon_rdp
+
+FIRST = "0" * 64
+FOLDS = ("train", "held-out")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One booked release.
+
+    Args:
+        stage: the plan's stage.
+        round: counted from 1.
+        fold: whose patients: `train` or `held-out`.
+        event: what the mechanism did.
+        clip: the L2 bound in force (for the reader; the cost does not depend on it).
+        plan: digest of the plan.
+        noise: `"os entropy"` or `"fixed seed"`.
+    """
+
+    stage: str
+    round: int
+    fold: str
+    event: Event
+    clip: float
+    plan: str
+    noise: str
+
+
+def chained(line: dict[str, Any], previous: str) -> dict[str, Any]:
+    """Return `line` with the hash of the line before it and its own."""
+    body = {**line, "previous": previous}
+    return {**body, "hash": hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()}
+
+
+def read_chain(text: str, what: str) -> list[dict[str, Any]]:
+    """Return the lines of a hash-chained file.
+
+    Raises:
+        PrivacyError: if a line was changed, removed from the middle or is not whole.
+    """
+    lines: list[dict[str, Any]] = []
+    previous = FIRST
+    for number, raw in enumerate(text.splitlines(), 1):
+        try:
+            line = json.loads(raw)
+            body = {key: value for key, value in line.items() if key not in ("hash", "previous")}
+            intact = chained(body, previous) == line
+        except (ValueError, AttributeError):
+            intact = False
+        if not intact:
+            raise PrivacyError(
+                f"{what} must be an unbroken chain; line {number} does not follow; restore it from a backup"
+            )
+        lines.append(line)
+        previous = line["hash"]
+    return lines
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[IO[str]]:
+    """Open `path` for reading and appending, mode 0600, under an exclusive lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def append(file: IO[str], line: dict[str, Any]) -> None:
+    """Write one line and return only when it is on disk."""
+    file.write(json.dumps(line, sort_keys=True) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class Ledger:
+    """A site's book.
+
+    Args:
+        path: the file; made with mode 0600 at the first entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def entries(self) -> list[Entry]:
+        """Return what is booked, after checking the chain."""
+        if not self._path.exists():
+            return []
+        return [_entry(line) for line in read_chain(self._path.read_text("utf-8"), "the privacy ledger")]
+
+    def book(self, entry: Entry, *, max_epsilon: float, delta: float) -> None:
+        """Book `entry` if the fold's epsilon stays within `max_epsilon` at `delta`.
+
+        The check is by RDP, an upper bound that holds under adaptive composition.
+
+        Raises:
+            BudgetSpent: if it would not; nothing is booked.
+        """
+        if entry.fold not in FOLDS:
+            raise PrivacyError(f"fold must be one of {FOLDS}, got {entry.fold!r}")
+        with locked(self._path) as file:
+            file.seek(0)
+            lines = read_chain(file.read(), "the privacy ledger")
+            events = [e.event for e in map(_entry, lines) if e.fold == entry.fold]
+            if epsilon_rdp([*events, entry.event], delta) > max_epsilon:
+                raise BudgetSpent(
+                    f"the site's budget of epsilon {max_epsilon:g} must cover a release; the next one would not fit"
+                )
+            line = {**asdict(entry), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+            append(file, chained(line, lines[-1]["hash"] if lines else FIRST))
+
+
+def _entry(line: dict[str, Any]) -> Entry:
+    kept = {key: line[key] for key in ("stage", "round", "fold", "clip", "plan", "noise")}
+    return Entry(event=Event(**line["event"]), **kept)
