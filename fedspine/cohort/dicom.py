@@ -1,0 +1,192 @@
+"""Read `dicom/` of a site folder: every MR or CT series to a volume, the best one of each contrast for each patient.
+
+Where two series of a patient show one contrast, the one with more slices is used, then the one with finer pixels,
+then (diffusion only) the one whose b-value is nearest to 800 s/mm², then the newest SeriesNumber. When the better one
+cannot be decoded the next one takes its place.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedspine.cohort.cache import Cache, file_key, key_of
+from fedspine.cohort.files import File
+from fedspine.cohort.header import FileHeader, read_header
+from fedspine.cohort.patient import Rejected, Volume
+from fedspine.cohort.pixels import decode
+from fedspine.cohort.record import restored, stored
+from fedspine.cohort.series import Plane, Stack, stacks_of
+from fedspine.errors import SeriesError
+
+USUAL_B_VALUE = 800.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A volume with the frame of reference that its segmentations share."""
+
+    volume: Volume
+    frame_of_reference: str = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Imaging:
+    """What `dicom/` holds.
+
+    Args:
+        images: patient to contrast to image.
+        segmentations: patient to the files that hold DICOM SEG objects, the newest series first.
+        two_people: patients under whose id two people were found; nothing of them may be used.
+        rejected: what was not used.
+    """
+
+    images: dict[str, dict[str, Image]] = field(repr=False)
+    segmentations: dict[str, list[File]] = field(repr=False)
+    two_people: frozenset[str] = field(repr=False)
+    rejected: list[Rejected] = field(repr=False)
+
+
+def read_dicom(
+    folder: Path,
+    files: Sequence[File],
+    cache: Cache,
+    known: Collection[str] | None,
+    progress: Progress = lambda done, total: None,
+) -> Imaging:
+    """Return the images in `files` (places within `folder`) of the patients in `known`, or of all when it is `None`."""
+    rejected: list[Rejected] = []
+    by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
+    total = 2 * len(files)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
+        for done, file in enumerate(files):
+            header = _header(folder, file, cache, rejected)
+            if header is not None:
+                by_patient[header.patient].append((file, header))
+            progress(done + 1, total)
+    images, segmentations, two_people = {}, {}, set()
+    done = len(files)
+    for patient, members in sorted(by_patient.items()):
+        if known is not None and patient not in known:
+            rejected.append(Rejected(members[0][0].where, UNKNOWN_PATIENT, patient))
+        elif (second := _second_person(members)) is not None:
+            two_people.add(patient)
+            rejected.append(Rejected(second, TWO_PEOPLE, patient))
+        else:
+            found = _patient_images(folder, patient, members, cache, rejected)
+            if found:
+                images[patient] = found
+            masks = [(header.series_number, file) for file, header in members if header.modality == "SEG"]
+            segmentations[patient] = [file for _, file in sorted(masks, key=lambda one: -one[0])]
+        done += len(members)
+        progress(done, total)
+    if files:
+        progress(total, total)
+    return Imaging(images, segmentations, frozenset(two_people), rejected)
+
+
+UNKNOWN_PATIENT = "a PatientID must stand in patients.csv; found one that does not; add a row or take the files out."
+TWO_PEOPLE = (
+    "one PatientID must mean one person; found two names or birth dates under it; give each person an id of their own."
+)
+SPARE = (
+    "one series of a contrast is used; found another with fewer slices, coarser pixels or an older number; "
+    "take the better one out to use it."
+)
+REPEATED = "a slice must be sent once; found a copy of it; nothing is lost, the copy is not needed."
+
+
+def _header(folder: Path, file: File, cache: Cache, rejected: list[Rejected]) -> FileHeader | None:
+    """Return the header of `file`, from the cache where it is known; note a refusal in `rejected`."""
+    key = file_key("header", file)
+    entry = cache.get(key)
+    if entry is None:
+        try:
+            entry = {"header": stored(read_header(folder / file.where))}
+        except SeriesError as error:
+            entry = {"refused": str(error)}
+        cache.put(key, entry)
+    if "refused" in entry:
+        rejected.append(Rejected(file.where, entry["refused"]))
+        return None
+    return restored(entry["header"])
+
+
+def _second_person(members: Sequence[tuple[File, FileHeader]]) -> str | None:
+    """Return the place of the first file whose name or birth date differs from an earlier file's; blanks agree."""
+    for part in (0, 1):
+        seen = ""
+        for file, header in members:
+            value = header.person[part]
+            if value and seen and value != seen:
+                return file.where
+            seen = seen or value
+    return None
+
+
+def _patient_images(
+    folder: Path,
+    patient: str,
+    members: Iterable[tuple[File, FileHeader]],
+    cache: Cache,
+    rejected: list[Rejected],
+) -> dict[str, Image]:
+    """Return the best image of every contrast of one patient."""
+    by_series: dict[str, list[Plane]] = defaultdict(list)
+    stat: dict[str, File] = {}
+    for file, header in members:
+        stat[file.where] = file
+        by_series[header.series] += [Plane(file.where, i, header, frame) for i, frame in enumerate(header.frames)]
+    by_contrast: dict[str, list[Stack]] = defaultdict(list)
+    for planes in by_series.values():
+        if planes:
+            stacks, refused = stacks_of(planes)
+            rejected += [Rejected(where, str(error), patient) for where, error in refused]
+            for stack in stacks:
+                by_contrast[stack.contrast].append(stack)
+    images: dict[str, Image] = {}
+    for contrast, stacks in sorted(by_contrast.items()):
+        for stack in sorted(stacks, key=_rank):
+            if contrast in images:
+                rejected.append(Rejected(stack.files[0], SPARE, patient))
+                continue
+            volume = _volume(folder, patient, stack, stat, cache, rejected)
+            if volume is not None:
+                images[contrast] = Image(volume, stack.header.frame_of_reference)
+    return images
+
+
+def _rank(stack: Stack) -> tuple[float, float, float, int, str]:
+    """Return the order of preference, the best first; the last part only makes it definite."""
+    frame = stack.planes[0][0].frame
+    area_mm2 = frame.pixel_spacing_mm[0] * frame.pixel_spacing_mm[1]
+    off_b = abs((frame.b_value or 0.0) - USUAL_B_VALUE) if stack.contrast == "DWI" else 0.0
+    return -len(stack.planes), area_mm2, off_b, -stack.header.series_number, stack.files[0]
+
+
+def _volume(
+    folder: Path, patient: str, stack: Stack, stat: dict[str, File], cache: Cache, rejected: list[Rejected]
+) -> Volume | None:
+    """Return the volume of `stack`, from the cache where it is known; note what is refused in `rejected`."""
+    places = [(plane.file, plane.index) for planes in stack.planes for plane in planes]
+    key = key_of("stack", ((file, index, stat[file].size, stat[file].changed) for file, index in places))
+    entry = cache.get(key)
+    voxels = None if entry is None or "refused" in entry else cache.array(key)
+    if entry is None or ("refused" not in entry and voxels is None):
+        try:
+            decoded, repeated = decode(folder, stack)
+            voxels, entry = cache.put_array(key, decoded), {"repeated": repeated}
+        except SeriesError as error:
+            entry = {"refused": str(error)}
+        cache.put(key, entry)
+    if "refused" in entry or voxels is None:
+        rejected.append(Rejected(stack.files[0], entry["refused"], patient))
+        return None
+    rejected += [Rejected(where, REPEATED, patient) for where in entry["repeated"]]
+    return Volume(voxels, stack.affine, stack.contrast, stack.scanner)

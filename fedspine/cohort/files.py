@@ -1,0 +1,69 @@
+"""Find the files of a site folder, with what `stat` says of each; nothing is opened here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedspine.cohort.patient import Rejected
+
+LEAVES = Rejected("", "a link must stay inside the site folder; found one that leaves it; copy the files in.")
+UNREADABLE = Rejected("", "a folder must be readable; found one that is not; check its access rights.")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file.
+
+    Args:
+        where: place within the site folder, with forward slashes.
+        size: bytes.
+        changed: time of the last change in nanoseconds.
+    """
+
+    where: str = field(repr=False)
+    size: int
+    changed: int
+
+
+def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
+    """Return the files below `folder/room`, sorted by place, and what was passed over.
+
+    Hidden files and folders are skipped. A link is followed when it stays inside `folder`.
+    """
+    root = Path(os.path.realpath(folder))
+    start = root / room
+    found: list[File] = []
+    refused: list[Rejected] = []
+    if not start.exists():
+        return found, refused
+    if not _inside(start, root):
+        return found, [Rejected(room, LEAVES.reason)]
+    pending, visited = [(str(start), room)], {os.path.realpath(start)}
+    while pending:
+        place, where = pending.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            refused.append(Rejected(where, UNREADABLE.reason))
+            continue
+        for entry in entries:
+            inner = f"{where}/{entry.name}"
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and not _inside(Path(entry.path), root):
+                refused.append(Rejected(inner, LEAVES.reason))
+            elif entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                if real not in visited:  # a link to a folder above would go round for ever
+                    visited.add(real)
+                    pending.append((entry.path, inner))
+            elif entry.is_file():
+                stat = entry.stat()
+                found.append(File(inner, stat.st_size, stat.st_mtime_ns))
+    return sorted(found, key=lambda file: file.where), sorted(refused, key=lambda one: one.where)
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)

@@ -1,0 +1,158 @@
+"""One image plane as a DICOM header describes it, from top-level elements or from Enhanced functional groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from fedspine.cohort.private import b_value_of
+from fedspine.errors import SeriesError
+
+# Enhanced objects use other names for three things
+ALIASES = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime", "FrameType": "ImageType"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane as its header describes it.
+
+    Args:
+        position_mm: centre of the first voxel, (x, y, z) in LPS.
+        orientation: direction cosines of increasing column index, then of increasing row index (DICOM's order).
+        pixel_spacing_mm: (between rows, between columns).
+        thickness_mm: distance to the next slice as the header gives it, else the slice's thickness.
+        slope: rescale slope.
+        intercept: rescale intercept.
+        image_type: the values of ImageType.
+        echo_time_ms: echo time.
+        repetition_time_ms: repetition time.
+        inversion_time_ms: inversion time.
+        b_value: diffusion weighting in s/mm².
+        gradient: direction of diffusion, (x, y, z).
+        moment: temporal position, acquisition number and stack, which tell repeated planes apart.
+    """
+
+    position_mm: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing_mm: tuple[float, ...]
+    thickness_mm: float | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    image_type: tuple[str, ...] = ()
+    echo_time_ms: float | None = None
+    repetition_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    b_value: float | None = None
+    gradient: tuple[float, ...] = ()
+    moment: tuple[str, ...] = ()
+
+
+def number(value: object) -> float | None:
+    """Return `value` (the first, if several) as a finite number, or `None`.
+
+    >>> number("15000"), number(["0.5", "1"]), number("nan"), number("")
+    (15000.0, 0.5, None, None)
+    """
+    if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue":
+        value = value[0] if len(value) else None  # type: ignore[arg-type, index]
+    try:
+        result = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def listed(value: object) -> list[object]:
+    """Return the values of an element as a list, however many it holds."""
+    if value is None or value == "":
+        return []
+    return list(value) if not isinstance(value, str) and hasattr(value, "__iter__") else [value]
+
+
+def words(value: object) -> str:
+    """Return the values of an element as text, parted by blanks."""
+    return " ".join(str(part).strip() for part in listed(value)).strip()
+
+
+def flat(group: Dataset) -> dict[str, object]:
+    """Return the values of a functional group by keyword, one level of sequences down."""
+    found: dict[str, object] = {}
+    for element in group:
+        if element.VR == "SQ" and element.value:
+            for inner in element.value[0]:
+                if inner.VR == "SQ" and inner.value:
+                    found |= {deep.keyword: deep.value for deep in inner.value[0] if deep.keyword}
+                elif inner.keyword:
+                    found[ALIASES.get(inner.keyword, inner.keyword)] = inner.value
+    return found
+
+
+def frames_of(dataset: Dataset) -> tuple[Frame, ...]:
+    """Return the planes of an image file."""
+    top = {name: dataset.get(name) for name in FRAME_KEYWORDS}
+    top["DiffusionBValue"] = b_value_of(dataset)
+    if not dataset.get("PerFrameFunctionalGroupsSequence"):
+        if int(number(dataset.get("NumberOfFrames")) or 1) > 1:
+            raise SeriesError("planes must have positions", "a multi-frame file without", "export it as Enhanced DICOM")
+        return (_frame(top),)
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    common = top | (flat(shared[0]) if shared else {})
+    return tuple(_frame(common | flat(group)) for group in dataset.PerFrameFunctionalGroupsSequence)
+
+
+FRAME_KEYWORDS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ImageType",
+    "EchoTime",
+    "RepetitionTime",
+    "InversionTime",
+    "DiffusionGradientOrientation",
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+)
+
+
+def _frame(values: Mapping[str, object]) -> Frame:
+    """Return the plane that `values` (by DICOM keyword) describe."""
+    position = _numbers(values.get("ImagePositionPatient"), 3)
+    orientation = _numbers(values.get("ImageOrientationPatient"), 6)
+    spacing = _numbers(values.get("PixelSpacing"), 2)
+    if not position or not orientation or not spacing or min(spacing) <= 0:
+        raise SeriesError(
+            "an image must give its position, orientation and pixel spacing", "a header without them", "export it again"
+        )
+    slope = number(values.get("RescaleSlope"))
+    return Frame(
+        position_mm=position,
+        orientation=orientation,
+        pixel_spacing_mm=spacing,
+        thickness_mm=abs(number(values.get("SpacingBetweenSlices")) or number(values.get("SliceThickness")) or 0)
+        or None,
+        slope=1.0 if slope is None else slope,
+        intercept=number(values.get("RescaleIntercept")) or 0.0,
+        image_type=tuple(str(value).strip().upper() for value in listed(values.get("ImageType"))),
+        echo_time_ms=number(values.get("EchoTime")),
+        repetition_time_ms=number(values.get("RepetitionTime")),
+        inversion_time_ms=number(values.get("InversionTime")) or None,
+        b_value=number(values.get("DiffusionBValue")),
+        gradient=_numbers(values.get("DiffusionGradientOrientation"), 3),
+        moment=tuple(words(values.get(name)) for name in MOMENT_KEYWORDS),
+    )
+
+
+MOMENT_KEYWORDS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "StackID")
+
+
+def _numbers(value: object, count: int) -> tuple[float, ...]:
+    """Return `count` finite numbers, or none at all."""
+    found = [number(part) for part in listed(value)]
+    return tuple(part for part in found if part is not None) if len(found) == count and None not in found else ()

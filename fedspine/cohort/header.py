@@ -1,0 +1,175 @@
+"""What a DICOM file says before its pixels: one `FileHeader` per file, one `Frame` per image plane.
+
+A classic file holds one plane; an Enhanced file holds many, with most of its values in functional groups. Both become
+the same values here, so that everything after this module knows one shape only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from fedspine.cohort.frame import Frame, flat, frames_of, listed, number, words
+from fedspine.cohort.patient import Scanner
+from fedspine.cohort.private import coil_of
+from fedspine.errors import SeriesError
+
+MR_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
+CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
+SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+GAUSS_PER_TESLA = 10_000.0
+LARGEST_TESLA = 100.0
+LARGEST_SIDE = 16_384
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """One DICOM file as its header describes it; local, never shown.
+
+    Args:
+        modality: `MR`, `CT` or `SEG`.
+        patient: PatientID without blanks around it.
+        person: digests of name and birth date, empty where absent; they only tell two people apart.
+        series: SeriesInstanceUID.
+        frame_of_reference: FrameOfReferenceUID.
+        series_number: SeriesNumber, 0 where absent.
+        shape: (rows, columns) in voxels.
+        frames: the planes, none for a segmentation.
+        scanner: what all planes share of the scanner record.
+        text: free words by DICOM keyword, for `cohort.contrast`.
+    """
+
+    modality: str
+    patient: str
+    person: tuple[str, str] = field(repr=False)
+    series: str
+    frame_of_reference: str
+    series_number: int
+    shape: tuple[int, int]
+    frames: tuple[Frame, ...]
+    scanner: Scanner
+    text: Mapping[str, str]
+
+
+TEXT_KEYWORDS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "PulseSequenceName",
+    "ScanningSequence",
+    "EchoPulseSequence",
+    "ContrastBolusAgent",
+)
+
+
+def read_header(path: Path) -> FileHeader:
+    """Return the header of the file at `path`.
+
+    Raises:
+        SeriesError: when the file is not DICOM, is broken, or holds no MR, CT or segmentation.
+    """
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    except pydicom.errors.InvalidDicomError:
+        raise SeriesError(
+            "a file below dicom/ must be DICOM Part 10", "something else", "remove it or export it again as DICOM"
+        ) from None
+    except OSError:
+        raise SeriesError("a file must be readable", "one that is not", "check its access rights") from None
+    except Exception:  # a broken file may raise anything from the parser, and its text may quote the patient
+        raise _broken() from None
+    try:
+        return header_of(dataset)
+    except SeriesError:
+        raise
+    except Exception:  # values are parsed when first touched; the same holds for them
+        raise _broken() from None
+
+
+def _broken() -> SeriesError:
+    return SeriesError("a DICOM header must be complete", "a broken one", "export the file again")
+
+
+def header_of(dataset: Dataset) -> FileHeader:
+    """Return the header in `dataset`; a `SeriesError` says what cannot be used."""
+    modality = _modality(dataset)
+    patient = str(dataset.get("PatientID") or "").strip()
+    if not patient:
+        raise SeriesError("a DICOM file must have a PatientID", "none", "export it with the identifier of patients.csv")
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
+        raise SeriesError("an image must have rows and columns", "a header without them", "export the file again")
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if samples != 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise SeriesError("an image must be grey", "a coloured one", "leave colour maps and screen shots out")
+    series = str(dataset.get("SeriesInstanceUID") or "")
+    if not series:
+        raise SeriesError("a DICOM file must belong to a series", "no SeriesInstanceUID", "export it again")
+    return FileHeader(
+        modality=modality,
+        patient=patient,
+        person=(_digest(_person(dataset)), _digest(str(dataset.get("PatientBirthDate") or "").strip())),
+        series=series,
+        frame_of_reference=str(dataset.get("FrameOfReferenceUID") or ""),
+        series_number=int(number(dataset.get("SeriesNumber")) or 0),
+        shape=(rows, columns),
+        frames=() if modality == "SEG" else frames_of(dataset),
+        scanner=_scanner(dataset),
+        text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name)))} | _agent(dataset),
+    )
+
+
+def _modality(dataset: Dataset) -> str:
+    """Return MR, CT or SEG; anything else is refused."""
+    kind = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+    if kind in SEG_CLASSES:
+        return "SEG"
+    if kind == DICOMDIR_CLASS:
+        raise SeriesError("a file must hold an image", "a DICOMDIR index", "nothing is lost, it is not needed")
+    modality = "MR" if kind in MR_CLASSES else "CT" if kind in CT_CLASSES else ""
+    if not modality:
+        raise SeriesError(
+            "a file must hold an MR image, a CT image or a segmentation",
+            "another kind of DICOM object",
+            "nothing is lost if it is a report, a dose, a plan or a screen shot",
+        )
+    if "MOSAIC" in (str(value).upper() for value in listed(dataset.get("ImageType"))):
+        raise SeriesError("a plane must be one slice", "a mosaic of many", "export the series as single slices")
+    return modality
+
+
+def _person(dataset: Dataset) -> str:
+    """Return the name with case, blanks and separators folded, so that spellings of one name agree."""
+    return " ".join(str(dataset.get("PatientName") or "").split("=")[0].replace("^", " ").casefold().split())
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest() if text else ""
+
+
+def _agent(dataset: Dataset) -> dict[str, str]:
+    """Return the contrast agent of an Enhanced object, which keeps it in a sequence."""
+    items = dataset.get("ContrastBolusAgentSequence") or []
+    return {"ContrastBolusAgent": "yes"} if len(items) and not dataset.get("ContrastBolusAgent") else {}
+
+
+def _scanner(dataset: Dataset) -> Scanner:
+    """Return what the whole file says of the scanner; the planes add their times and b-values."""
+    tesla = number(dataset.get("MagneticFieldStrength"))
+    if tesla is not None and tesla > LARGEST_TESLA:
+        tesla /= GAUSS_PER_TESLA
+    coil = words(dataset.get("ReceiveCoilName")) or coil_of(dataset)
+    if not coil and dataset.get("SharedFunctionalGroupsSequence"):
+        coil = words(flat(dataset.SharedFunctionalGroupsSequence[0]).get("ReceiveCoilName"))
+    return Scanner(
+        vendor=words(dataset.get("Manufacturer")) or None,
+        model=words(dataset.get("ManufacturerModelName")) or None,
+        field_tesla=tesla or None,
+        coil=coil or None,
+    )

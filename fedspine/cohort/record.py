@@ -1,0 +1,51 @@
+"""Turn file headers into JSON values for the cache, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from typing import Any
+
+from fedspine.cohort.frame import Frame
+from fedspine.cohort.header import FileHeader
+from fedspine.cohort.patient import Scanner
+
+FRAME_FIELDS = tuple(field.name for field in fields(Frame))
+
+
+def stored(header: FileHeader) -> list[Any]:
+    """Return `header` as JSON values."""
+    return [
+        header.modality,
+        header.patient,
+        header.person,
+        header.series,
+        header.frame_of_reference,
+        header.series_number,
+        header.shape,
+        [[getattr(frame, name) for name in FRAME_FIELDS] for frame in header.frames],
+        astuple(header.scanner),
+        dict(header.text),
+    ]
+
+
+def restored(values: Sequence[Any]) -> FileHeader:
+    """Return the header that `stored` made these values of."""
+    modality, patient, person, series, reference, number, shape, frames, scanner, text = values
+    return FileHeader(
+        modality=modality,
+        patient=patient,
+        person=(person[0], person[1]),
+        series=series,
+        frame_of_reference=reference,
+        series_number=number,
+        shape=(shape[0], shape[1]),
+        frames=tuple(_frame(frame) for frame in frames),
+        scanner=Scanner(*scanner),
+        text=text,
+    )
+
+
+def _frame(values: Sequence[Any]) -> Frame:
+    parts: list[Any] = [tuple(part) if isinstance(part, list) else part for part in values]
+    return Frame(*parts)

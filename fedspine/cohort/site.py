@@ -1,0 +1,96 @@
+"""Read a site folder into a `Cohort`: the one door through which a hospital's data enters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fedspine.cohort.cache import Cache
+from fedspine.cohort.dicom import Image, Imaging, read_dicom
+from fedspine.cohort.files import files_below
+from fedspine.cohort.mask import read_masks
+from fedspine.cohort.patient import Cohort, Patient, Rejected, Volume
+from fedspine.cohort.tables import Omics, Row, read_omics, read_patients
+from fedspine.errors import CohortError
+
+CACHE = Path(".fedspine") / "cache"
+
+
+def load_cohort(
+    folder: Path, *, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Cohort:
+    """Return everything usable in a site folder; what is not usable is named in `Cohort.rejected`.
+
+    Args:
+        folder: holds `patients.csv`, `omics.csv`, `dicom/` and `masks/`; its name is the site's.
+        cache: where decoded volumes are kept; below `folder` if not given, nowhere if that cannot be written.
+        progress: called with (done, total) steps, two for every file below `dicom/`.
+
+    Raises:
+        CohortError: when nothing is usable, or two rows claim one patient.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CohortError("a site must be a folder", "none at the place given", "give the folder with dicom/ in it")
+    rejected: list[Rejected] = []
+    rows = read_patients(folder, rejected)
+    dicom, passed = files_below(folder, "dicom")
+    nifti, passed_masks = files_below(folder, "masks")
+    rejected += passed + passed_masks
+    if rows is None and not dicom:
+        raise CohortError(
+            "a site folder must hold patients.csv and dicom/", "neither of them", "give the folder that holds both"
+        )
+    omics = read_omics(folder, rejected)
+    store = Cache(folder / CACHE if cache is None else Path(cache))
+    imaging = read_dicom(folder, dicom, store, rows, progress or (lambda done, total: None))
+    masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
+    store.save()
+    rejected += imaging.rejected + refused
+    if not imaging.images:
+        raise CohortError(
+            "at least one patient must have a usable image",
+            f"{len(dicom)} files below dicom/ and none usable",
+            "run `fedspine check` on a folder with one good series to compare, or export the images again",
+        )
+    identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
+    rejected += _strangers(omics, identifiers, imaging)
+    patients = [_patient(one, rows or {}, imaging.images, masks, omics) for one in identifiers]
+    kept = tuple(patient for patient in patients if patient.volumes or patient.omics is not None)
+    rejected += [
+        Rejected("patients.csv", NOTHING, patient.identifier)
+        for patient in patients
+        if not patient.volumes and patient.omics is None
+    ]
+    return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
+
+
+NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
+STRANGER = "a patient in omics.csv must stand in patients.csv or have images; found one who does not; add the row."
+
+
+def _strangers(omics: Omics, identifiers: list[str], imaging: Imaging) -> list[Rejected]:
+    """Return a refusal for every omics row without a patient."""
+    known = set(identifiers) | imaging.two_people
+    return [Rejected("omics.csv", STRANGER, one) for one in omics.rows if one not in known]
+
+
+def _patient(
+    identifier: str,
+    rows: Mapping[str, Row],
+    images: Mapping[str, Mapping[str, Image]],
+    masks: Mapping[str, Volume],
+    omics: Omics,
+) -> Patient:
+    row = rows.get(identifier, Row())
+    return Patient(
+        identifier=identifier,
+        volumes={contrast: image.volume for contrast, image in images.get(identifier, {}).items()},
+        mask=masks.get(identifier),
+        label=row.label,
+        grade=row.grade,
+        time=row.time,
+        event=row.event,
+        level=row.level,
+        omics=omics.rows.get(identifier),
+    )
