@@ -22,14 +22,11 @@ import tomli_w
 
 from fedspine.errors import ConfigError
 
-TASKS = ("standardise", "harmonise", "gan", "segment", "classify", "encode", "tokens", "evaluate")
-"""What a stage can be; one file of `fedspine/tasks` each."""
+TASKS = tuple(sorted(file.stem for file in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
+"""What a stage can be: the files of `fedspine/tasks`, so that a new model is one new file there."""
 
-TRAINED = ("gan", "segment", "classify", "encode")
-"""Tasks whose result is a network."""
-
-MEASURED_ON_HELD_OUT = ("evaluate",)
-"""Tasks that read held-out patients; all others read training patients."""
+HELD_OUT = "held-out"
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ class Stage:
 
     @property
     def fold(self) -> str:
-        """Which patients the stage reads: `train` or `held-out`."""
-        return "held-out" if self.task in MEASURED_ON_HELD_OUT else "train"
+        """Which patients the stage reads: only `evaluate` reads those held out."""
+        return HELD_OUT if self.task == "evaluate" else TRAIN
 
 
 @dataclass(frozen=True)
@@ -325,19 +322,8 @@ def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
     )
     _demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
     _demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
-    if stage.task == "evaluate":
-        of = earlier.get(stage.of)
-        _demand(of is not None, f"{where} must name an earlier stage in `of`", f"'{stage.of}'", "name a trained stage")
-        _demand(
-            of is not None and of.task in ("segment", "classify", "encode"),
-            f"`of` of {where} must be a stage that trains what can be measured",
-            f"'{stage.of}'",
-            "name a segment, classify or encode stage",
-        )
-    if stage.task == "tokens":
-        _demand(
-            any(s.task == "encode" for s in earlier.values()), f"{where} must follow an encode stage", "none", "add one"
-        )
+    if stage.task == "evaluate" or stage.of:
+        _demand(stage.of in earlier, f"`of` in {where} must name an earlier stage", f"'{stage.of}'", "name one")
 
 
 def _check_site(site: Site) -> Site:

@@ -1,0 +1,83 @@
+"""Public anchors: phantoms as rows of image features and omics.
+
+Negatives of the contrastive loss, the points of the shared map, and the prior of every scale come from here and never
+from patients. Anchors are drawn from the plan's seed at the server; what hospitals need of them travels as arrays.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedspine.cohort.patient import Patient
+from fedspine.cohort.tensors import PatientTensors, to_tensors
+from fedspine.config import Plan
+from fedspine.harmony.features import features
+from fedspine.phantom.genome import OMICS_COLUMNS
+from fedspine.phantom.public import public_patients
+
+COUNT = 96
+"""Anchors of a plan."""
+
+
+def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
+    """Return public phantoms on the plan's grid.
+
+    Omics columns that phantoms do not know are drawn from a standard normal (in the units of `PatientTensors.omics`),
+    so that anchors of a foreign omics table are spread out rather than all alike.
+
+    Args:
+        plan: contrasts, classes, omics, grid and seed.
+        count: how many.
+        purpose: tells draws apart: 0 anchors, 1 pre-training, 2 examples for the report.
+    """
+    data = plan.data
+    tensors = [to_tensors(patient, OMICS_COLUMNS, data) for patient in _drawn(plan, count, purpose)]
+    foreign = torch.tensor([name not in OMICS_COLUMNS for name in data.omics])
+    if bool(foreign.any()):
+        random = np.random.default_rng([plan.seed, purpose])
+        for patient in tensors:
+            drawn = torch.from_numpy(random.normal(size=len(data.omics)).astype(np.float32))
+            patient.omics[foreign] = drawn[foreign]
+            patient.omics_present[foreign] = 1.0
+    return tensors
+
+
+def rows_of(patient: PatientTensors) -> tuple[Tensor, Tensor]:
+    """Return one patient's image features and omics as one row, and which are known: both (feature + omics,)."""
+    values, known = features(patient)
+    return torch.cat([values, patient.omics]), torch.cat([known, patient.omics_present])
+
+
+def anchor_rows(plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return the anchors' rows and which entries are known: both (anchor, feature + omics)."""
+    rows = [rows_of(patient) for patient in phantoms(plan, COUNT, purpose=0)]
+    return torch.stack([values for values, _ in rows]), torch.stack([known for _, known in rows])
+
+
+def anchor_labels(plan: Plan) -> list[str]:
+    """Return the anchors' classes as words."""
+    return [patient.label or "" for patient in _drawn(plan, COUNT, 0)]
+
+
+def prior(plan: Plan) -> dict[str, Tensor]:
+    """Return the anchors' mean and deviation per column; columns that phantoms do not have get 0 and 1."""
+    values, known = anchor_rows(plan)
+    count = known.sum(0)
+    mean = (values * known).sum(0) / count.clamp(min=1)
+    variance = ((values - mean) ** 2 * known).sum(0) / (count - 1).clamp(min=1)
+    deviation = torch.where(count > 1, variance.sqrt().clamp(min=1e-2), torch.ones_like(mean))
+    return {"prior.mean": torch.where(count > 1, mean, torch.zeros_like(mean)), "prior.deviation": deviation}
+
+
+def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
+    data = plan.data
+    return _public(count, 1000 * plan.seed + purpose, data.contrasts, (data.slices, data.size, data.size))
+
+
+@lru_cache(maxsize=2)
+def _public(count: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int]) -> tuple[Patient, ...]:
+    return public_patients(count, seed, contrasts=contrasts, shape=shape)

@@ -1,0 +1,30 @@
+"""The classification network: MONAI's ResNet with group normalisation, small enough for few patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.networks.nets.resnet import ResNet
+from torch import nn
+
+
+def resnet(channels: int, classes: int, widths: Sequence[int]) -> nn.Module:
+    """Return a 2-D residual network (He 2016, MONAI's `ResNet`), one basic block per width.
+
+    Args:
+        channels: input channels; input is (slice, channel, row, column).
+        classes: output logits.
+        widths: channels of the four stages, each divisible by 4.
+    """
+    network: nn.Module = ResNet(
+        block="basic",
+        layers=[1] * len(widths),
+        block_inplanes=list(widths),
+        spatial_dims=2,
+        n_input_channels=channels,
+        conv1_t_size=5,
+        conv1_t_stride=2,
+        num_classes=classes,
+        norm=("group", {"num_groups": 4}),
+    )
+    return network

@@ -1,0 +1,135 @@
+"""One round of a stage at a hospital, and public pre-training at the server; knows tasks, not Flower."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan, Stage
+from fedspine.privacy.patient_sum import PatientSum, poisson_sample
+from fedspine.privacy.sgd import private_gradient
+from fedspine.tasks._task import Measured, Trained
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Clip and noise in force: the stage's, or none at all where the plan says `mechanism = "none"`."""
+
+    clip: float
+    noise_multiplier: float
+
+    @classmethod
+    def of(cls, plan: Plan, stage: Stage) -> Strength:
+        """Return what `plan` demands of `stage`."""
+        if plan.privacy.mechanism == "none":
+            return cls(math.inf, 0.0)
+        return cls(stage.clip, stage.noise_multiplier)
+
+
+def train_round(
+    task: Trained,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    patients: Sequence[PatientTensors],
+    stage: Stage,
+    strength: Strength,
+    noise: torch.Generator,
+    draws: torch.Generator,
+    progress: Callable[[], None] | None = None,
+) -> float:
+    """Take the stage's private steps of one round and return the noised mean loss of a patient.
+
+    Args:
+        task: what is trained.
+        model: changed in place.
+        optimiser: over all of the model's trainable weights.
+        patients: of the stage's fold.
+        stage: steps, sampling rate.
+        strength: clip and noise.
+        noise: generator of sampling and noise, secret in production.
+        draws: generator of public randomness (made images).
+        progress: called after every step.
+    """
+    private = task.private_parameters(model)
+    losses = []
+    model.train()
+    for _ in range(stage.steps):
+        sample = [patients[i] for i in poisson_sample(len(patients), stage.sample_rate, noise)]
+        released = private_gradient(
+            private,
+            sample,
+            lambda patient: task.patient_loss(model, patient),
+            clip=strength.clip,
+            noise_multiplier=strength.noise_multiplier,
+            expected=stage.sample_rate * len(patients),
+            loss_bound=task.loss_bound,
+            generator=noise,
+        )
+        _step(task, model, optimiser, private, released.gradients, draws)
+        losses.append(released.loss)
+        if progress:
+            progress()
+    return sum(losses) / len(losses)
+
+
+def pretrain(
+    task: Trained, model: nn.Module, phantoms: Sequence[PatientTensors], steps: int, rate: float, draws: torch.Generator
+) -> None:
+    """Train `model` on public phantoms, eight at a time, without noise."""
+    optimiser = optimiser_of(task, model, rate)
+    private = task.private_parameters(model)
+    model.train()
+    for _ in range(steps):
+        chosen = torch.randint(len(phantoms), (8,), generator=draws).tolist()
+        released = private_gradient(
+            private,
+            [phantoms[i] for i in chosen],
+            lambda phantom: task.patient_loss(model, phantom),
+            clip=math.inf,
+            noise_multiplier=0.0,
+            expected=len(chosen),
+            loss_bound=task.loss_bound,
+            generator=draws,
+        )
+        _step(task, model, optimiser, private, released.gradients, draws)
+
+
+def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:
+    """Return the local optimiser over all trainable weights."""
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate, betas=task.betas)
+
+
+def measure(
+    task: Measured, patients: Sequence[PatientTensors], strength: Strength, noise: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the noised sum of the patients' terms, by name."""
+    zeros = task.zeros()
+    total = PatientSum(list(zeros.values()), strength.clip)
+    for patient in patients:
+        term = task.term(patient)
+        if term is not None:
+            total.add([term[key] for key in zeros])
+    return dict(zip(zeros, total.release(strength.noise_multiplier, noise), strict=True))
+
+
+def _step(
+    task: Trained,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    private: Sequence[nn.Parameter],
+    gradients: Sequence[Tensor],
+    draws: torch.Generator,
+) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    public = task.public_loss(model, draws)
+    if public is not None:
+        public.backward()  # type: ignore[no-untyped-call]
+    for parameter, gradient in zip(private, gradients, strict=True):
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    optimiser.step()
+    task.after_step(model)

@@ -1,0 +1,189 @@
+"""What a task is, and how a stage finds its own.
+
+A task is one file of this folder that does not begin with an underscore; its name in a plan is the file's name. It
+offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measured` value. Where it needs public values
+such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
+stage; where it measures another stage's network it names the kinds in `MEASURES`; settings are a dataclass `Options`.
+Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import TASKS, Plan, Stage, build_options
+from fedspine.errors import ConfigError
+
+Shared = Mapping[str, Tensor]
+"""Results of earlier stages, `stage.key` to tensor: released or public values, the same for every patient of a site."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A network trained by private patient gradients and free public ones."""
+
+    loss_bound: float
+    """Losses above this count as this in the released training curve."""
+
+    betas: tuple[float, float]
+    """Of Adam, the local optimiser."""
+
+    def build(self) -> nn.Module:
+        """Return the network with fresh weights, the same for the same global random state."""
+
+    def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
+        """Return the scalar loss of this patient alone; `None` where the patient has nothing to say."""
+
+    def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the weights that patients' gradients reach; only these receive noise."""
+
+    def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
+        """Return a scalar loss that no patient enters; its gradient is added without noise."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """Update whatever follows the weights, such as a running average."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the server holds of one site after a measuring stage.
+
+    Args:
+        sums: the released, noised sums.
+        patients: how many patients of the stage's fold the site has (public).
+    """
+
+    sums: Mapping[str, Tensor]
+    patients: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a measuring stage gives.
+
+    Args:
+        common: tensors for every site.
+        own: site to tensors for that site alone.
+        numbers: plain values for `metrics.json`, released or public.
+    """
+
+    common: Mapping[str, Tensor] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A sum over patients, released once a site."""
+
+    def zeros(self) -> dict[str, Tensor]:
+        """Return tensors of the names and shapes that a term has."""
+
+    def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
+        """Return this patient's term, of joint norm at most 1, or `None` for zero."""
+
+    def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
+        """Return what follows from the released sums, whose entries carry noise of `noise_sd`; server side."""
+
+
+class Scored(Protocol):
+    """A trained task that can be measured on held-out patients."""
+
+    def counts(self) -> dict[str, Tensor]:
+        """Return zero counts: the names and shapes of what `evaluate` gives."""
+
+    def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
+        """Return this patient's counts, of joint norm at most 1."""
+
+    def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return metrics from summed counts; NaN where there are too few patients."""
+
+
+def make(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None) -> Trained | Measured:
+    """Return the task of `stage`.
+
+    Args:
+        plan: checked.
+        stage: one of the plan's.
+        shared: results of earlier stages.
+        arrays: weights of the stage named in `of`, where there is one.
+    """
+    result: Trained | Measured = _module(stage).task(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
+    return result
+
+
+def public_values(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None) -> dict[str, Tensor]:
+    """Return what `stage` adds to `shared` before it begins, from phantoms and released values; server side."""
+    module = _module(stage)
+    if not hasattr(module, "public"):
+        return {}
+    result: dict[str, Tensor] = module.public(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
+    return result
+
+
+def load_weights(model: nn.Module, arrays: Shared) -> None:
+    """Load `arrays` into `model`: same names, shapes and kinds, finite numbers; anything else is an error."""
+    wanted = model.state_dict()
+    fits = wanted.keys() == arrays.keys() and all(
+        arrays[k].shape == v.shape and arrays[k].dtype == v.dtype and bool(torch.isfinite(arrays[k]).all())
+        for k, v in wanted.items()
+    )
+    if not fits:
+        raise ConfigError("weights must fit the stage's network", "others", "use the plan that they were trained with")
+    model.load_state_dict(dict(arrays))
+
+
+def check_tasks(plan: Plan) -> None:
+    """Raise ConfigError if a stage's task, options or `of` cannot work; builds nothing that needs data."""
+    for stage in plan.stage:
+        module = _module(stage)
+        if stage.of and not hasattr(module, "MEASURES"):
+            raise ConfigError(f"stage '{stage.name}' must not have `of`", f"'{stage.of}'", "remove it")
+        if hasattr(module, "MEASURES") and (not stage.of or plan.find(stage.of).task not in module.MEASURES):
+            raise ConfigError(
+                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(module.MEASURES)}",
+                f"'{stage.of}'",
+                "name one",
+            )
+        if hasattr(module, "Options"):
+            build_options(module.Options, stage.options, f"options of stage '{stage.name}'")
+        elif stage.options:
+            raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
+
+
+def _module(stage: Stage) -> ModuleType:
+    if stage.task not in TASKS:
+        raise ConfigError("a task must be one of fedspine's", f"'{stage.task}'", f"use one of: {', '.join(TASKS)}")
+    return importlib.import_module(f"fedspine.tasks.{stage.task}")
+
+
+def _inner_model(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None) -> nn.Module | None:
+    if not stage.of:
+        return None
+    inner = make(plan, plan.find(stage.of), shared)
+    assert isinstance(inner, Trained)
+    model = inner.build()
+    load_weights(model, arrays if arrays is not None else {})
+    return model.eval()
+
+
+def need(shared: Shared, key: str) -> Tensor:
+    """Return `shared[key]`, or say which stage is missing."""
+    if key not in shared:
+        raise ConfigError("a stage must follow the stages that it builds on", f"no '{key}'", "put that stage earlier")
+    return shared[key]
+
+
+def network_input(patient: PatientTensors) -> Tensor:
+    """Return (slice, 2·contrast, row, column): the images, then a plane per contrast that says whether it is there."""
+    slices, _, rows, columns = patient.images.shape
+    flags = patient.present[None, :, None, None].expand(slices, -1, rows, columns)
+    return torch.cat([patient.images, flags], dim=1)
