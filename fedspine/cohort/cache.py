@@ -2,7 +2,7 @@
 
 The cache is a folder below the site folder that only its owner may read. It holds one index (JSON, with a digest of
 itself) and one array (`.npy`) per volume or mask. An entry is known by the files it came from (place, size, time of
-change) and the version of this code, so a changed file can never meet an old entry. Arrays are opened as memory maps;
+change) and the code that read them, so a changed file can never meet an old entry. Arrays are opened as memory maps;
 one that was touched after it was written is not trusted but made again. Without a writable folder everything works,
 only slower.
 """
@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from fedspine.cohort.files import File
 
-VERSION = 1
-"""To be raised whenever reading or decoding changes what it returns."""
+VERSION = hashlib.sha256(
+    pydicom.__version__.encode() + b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
+"""The code that reads and decodes; another code makes every entry anew, and nobody has to remember to say so."""
 
 INDEX = "index.json"
 

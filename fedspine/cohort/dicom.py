@@ -99,7 +99,6 @@ SPARE = (
     "one series of a contrast is used; found another with fewer slices, coarser pixels or an older number; "
     "take the better one out to use it."
 )
-REPEATED = "a slice must be sent once; found a copy of it; nothing is lost, the copy is not needed."
 
 
 def _header(folder: Path, file: File, cache: Cache, rejected: list[Rejected]) -> FileHeader | None:
@@ -180,13 +179,13 @@ def _volume(
     voxels = None if entry is None or "refused" in entry else cache.array(key)
     if entry is None or ("refused" not in entry and voxels is None):
         try:
-            decoded, repeated = decode(folder, stack)
-            voxels, entry = cache.put_array(key, decoded), {"repeated": repeated}
+            decoded, spare = decode(folder, stack)
+            voxels, entry = cache.put_array(key, decoded), {"spare": spare}
         except SeriesError as error:
             entry = {"refused": str(error)}
         cache.put(key, entry)
     if "refused" in entry or voxels is None:
         rejected.append(Rejected(stack.files[0], entry["refused"], patient))
         return None
-    rejected += [Rejected(where, REPEATED, patient) for where in entry["repeated"]]
+    rejected += [Rejected(where, reason, patient) for where, reason in entry["spare"]]
     return Volume(voxels, stack.affine, stack.contrast, stack.scanner)

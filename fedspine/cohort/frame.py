@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from fedspine.cohort.private import b_value_of
+from fedspine.cohort.private import b_value_of, direction_of
 from fedspine.errors import SeriesError
 
 # Enhanced objects use other names for three things
@@ -94,6 +94,7 @@ def frames_of(dataset: Dataset) -> tuple[Frame, ...]:
     """Return the planes of an image file."""
     top = {name: dataset.get(name) for name in FRAME_KEYWORDS}
     top["DiffusionBValue"] = b_value_of(dataset)
+    top["DiffusionGradientOrientation"] = dataset.get("DiffusionGradientOrientation") or direction_of(dataset)
     if not dataset.get("PerFrameFunctionalGroupsSequence"):
         if int(number(dataset.get("NumberOfFrames")) or 1) > 1:
             raise SeriesError("planes must have positions", "a multi-frame file without", "export it as Enhanced DICOM")

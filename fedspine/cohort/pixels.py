@@ -16,40 +16,55 @@ from fedspine.errors import SeriesError
 Array = NDArray[np.generic]
 
 
-def decode(folder: Path, stack: Stack) -> tuple[Array, list[str]]:
-    """Return the voxels (slice, row, column) of `stack` and the files that only repeat a slice.
+def decode(folder: Path, stack: Stack) -> tuple[Array, list[tuple[str, str]]]:
+    """Return the voxels (slice, row, column) of `stack`, and the files that were not needed with the reason.
 
     The stored integers are kept where the rescale is the identity; otherwise the voxels are float32 in the
     rescaled unit (Hounsfield for CT).
 
     Raises:
-        SeriesError: when one slice cannot be read, or two different slices claim one position.
+        SeriesError: when a slice cannot be read, or two different slices claim one position.
     """
-    stored = _read(folder, stack)
-    slices, repeated = [], []
+    stored, broken = _read(folder, stack)
+    slices, spare = [], [(file, str(error)) for file, error in broken.items()]
     for planes in stack.planes:
-        first, *copies = (stored[plane.file, plane.index] for plane in planes)
+        whole = [plane for plane in planes if plane.file not in broken]
+        if not whole:  # a copy would have served
+            raise broken[planes[0].file]
+        first, *copies = (stored[plane.file, plane.index] for plane in whole)
         if any(copy.shape != first.shape or not np.array_equal(copy, first) for copy in copies):
             raise SeriesError(
-                "two slices at one position must be the same picture", "different ones", "export one series at a time"
+                "two slices at one position must be the same picture",
+                "different ones that nothing in the header tells apart",
+                "export one moment or direction a series",
             )
-        repeated += [plane.file for plane in planes[1:]]
-        slices.append(_rescaled(first, planes[0]))
+        spare += [(plane.file, REPEATED) for plane in whole[1:]]
+        slices.append(_rescaled(first, whole[0]))
     if any(part.shape != stack.header.shape for part in slices):
         raise SeriesError("a picture must be as large as its header says", "another size", "export the series again")
     voxels: Array = np.stack(slices if len({part.dtype for part in slices}) == 1 else [s.astype("f4") for s in slices])
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise SeriesError("voxels must be finite", "infinite or missing values", "export the series again")
-    return voxels, repeated
+    return voxels, spare
 
 
-def _read(folder: Path, stack: Stack) -> dict[tuple[str, int], Array]:
-    """Return the stored values of every plane; each file is opened once."""
+REPEATED = "a slice must be sent once; found a copy of it; nothing is lost, the copy is not needed."
+
+
+def _read(folder: Path, stack: Stack) -> tuple[dict[tuple[str, int], Array], dict[str, SeriesError]]:
+    """Return the stored values of every plane, and the files that could not be read; each file is opened once."""
     wanted: dict[str, list[int]] = {}
     for planes in stack.planes:
         for plane in planes:
             wanted.setdefault(plane.file, []).append(plane.index)
-    return {(file, i): part for file, indices in wanted.items() for i, part in _file(folder / file, indices).items()}
+    stored: dict[tuple[str, int], Array] = {}
+    broken: dict[str, SeriesError] = {}
+    for file, indices in wanted.items():
+        try:
+            stored |= {(file, i): part for i, part in _file(folder / file, indices).items()}
+        except SeriesError as error:
+            broken[file] = error
+    return stored, broken
 
 
 def _file(path: Path, indices: list[int]) -> dict[int, Array]:

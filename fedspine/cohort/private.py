@@ -1,4 +1,4 @@
-"""Values that vendors keep in private DICOM elements: b-value and coil.
+"""Values that vendors keep in private DICOM elements: b-value, direction of diffusion and coil.
 
 Elements are found by their private creator, never by a fixed block. Sources: the vendors' conformance statements and
 pydicom's private dictionary.
@@ -17,6 +17,13 @@ B_VALUES = (
     (0x2001, "Philips Imaging DD 001", 0x03),
     (0x0065, "Image Private Header", 0x09),
 )
+# vendor's elements of the direction of diffusion: one of three numbers, or three of one
+DIRECTIONS = (
+    (0x0019, "SIEMENS MR HEADER", (0x0E,)),
+    (0x0065, "Image Private Header", (0x37,)),
+    (0x2005, "Philips MR Imaging DD 001", (0xB0, 0xB1, 0xB2)),
+    (0x0019, "GEMS_ACQU_01", (0xBB, 0xBC, 0xBD)),
+)
 COILS = ((0x0051, "SIEMENS MR HEADER", 0x0F),)
 # GE adds a multiple of this to the b-value as a flag
 GE_FLAG = 100_000
@@ -32,6 +39,22 @@ def b_value_of(dataset: Dataset) -> float | None:
         if value is not None:
             return value % GE_FLAG if group == 0x0043 else value
     return None
+
+
+def direction_of(dataset: Dataset) -> list[float]:
+    """Return the direction of diffusion as (x, y, z), or an empty list.
+
+    It tells the pictures of one series apart; vendors give it in axes of their own, so it is no geometry.
+    """
+    for group, creator, elements in DIRECTIONS:
+        values: list[float] = []
+        for element in elements:
+            value = _private(dataset, group, creator, element)
+            several = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
+            values += [number for part in several if (number := _first(part)) is not None]  # type: ignore[attr-defined]
+        if len(values) == 3:
+            return values
+    return []
 
 
 def coil_of(dataset: Dataset) -> str:

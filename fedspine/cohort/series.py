@@ -25,6 +25,8 @@ SAME_ANGLE = 1e-2
 SAME_POSITION_MM = 1e-2
 # how far a slice may lie from its place, as a share of the distance between slices
 IRREGULAR = 0.02
+# the share of a stack's positions that one moment must fill to be a stack of its own
+WHOLE = 0.9
 # a lone slice across a series of at least this many is a stray, not a stack; localizers have one slice a direction
 STRAY_FROM = 3
 
@@ -127,15 +129,20 @@ def _by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
     return groups
 
 
-def _by_moment(planes: list[Plane]) -> list[list[Plane]]:
-    """Part planes that repeat a position by direction of diffusion or by moment, where the header tells them apart."""
+def _by_moment(planes: list[Plane], first: int = 0) -> list[list[Plane]]:
+    """Part planes that repeat a position by direction of diffusion or by moment, where the header tells them apart.
+
+    A value parts the planes only if one of its parts fills the stack: a scanner may also number interleaved halves of
+    one stack, which must stay together.
+    """
     _, slices = _sorted(planes)
     if len(slices) == len(planes):
         return [planes]
-    for key in (_gradient, *(_moment(number) for number in range(len(planes[0].frame.moment)))):
-        parts = _by(planes, key)
-        if len(parts) > 1 and all(len(_sorted(part)[1]) == len(part) for part in parts):
-            return parts
+    keys = (_gradient, *(_moment(number) for number in range(len(planes[0].frame.moment))))
+    for number in range(first, len(keys)):
+        parts = _by(planes, keys[number])
+        if len(parts) > 1 and max(len(_sorted(part)[1]) for part in parts) >= WHOLE * len(slices):
+            return [inner for part in parts for inner in _by_moment(part, number + 1)]
     return [planes]
 
 

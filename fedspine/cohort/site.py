@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def load_cohort(
     if not imaging.images:
         raise CohortError(
             "at least one patient must have a usable image",
-            f"{len(dicom)} files below dicom/ and none usable",
-            "run `fedspine check` on a folder with one good series to compare, or export the images again",
+            _none_of(len(dicom), rejected),
+            "export the images again, or give the folder that holds them",
         )
     identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
@@ -67,6 +68,16 @@ def load_cohort(
 
 NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
 STRANGER = "a patient in omics.csv must stand in patients.csv or have images; found one who does not; add the row."
+
+
+def _none_of(files: int, rejected: list[Rejected]) -> str:
+    """Return how many files were of no use, with the reason most of them have in common."""
+    found = f"{files} files below dicom/ and none usable"
+    reasons = Counter(one.reason for one in rejected if one.where.startswith("dicom"))
+    if not reasons:
+        return found
+    rule, what, *_ = reasons.most_common(1)[0][0].split("; ")
+    return f"{found} (most often: {rule}, {what})"
 
 
 def _strangers(omics: Omics, identifiers: list[str], imaging: Imaging) -> list[Rejected]:
