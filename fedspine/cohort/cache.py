@@ -54,7 +54,9 @@ class Cache:
 
     def _make(self) -> bool:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._folder.parent, self._folder):
+                if not folder.exists():
+                    folder.mkdir(mode=0o700, parents=True)
             self._folder.chmod(0o700)
         except OSError:
             return False

@@ -183,7 +183,7 @@ def _enhanced(header: SeriesHeader) -> bool:
     if agent not in ("", "none", "no", "n", "0", "nein", "false", "n/a", "na", "without", "ohne", "-"):
         return True
     return re.search(r"\+ ?c\b", text) is not None or _says(
-        r"post\b|gd\b|gad|ce\b|km\b|contrast|with c\b|enhanced|t1c\b", text
+        r"post\b|gd\b|gad|ce\b|km\b|contrast|with c\b|t1c\b", text
     )
 
 

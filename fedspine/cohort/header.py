@@ -111,6 +111,8 @@ def header_of(dataset: Dataset) -> FileHeader:
     series = str(dataset.get("SeriesInstanceUID") or "")
     if not series:
         raise SeriesError("a DICOM file must belong to a series", "no SeriesInstanceUID", "export it again")
+    groups = dataset.get("SharedFunctionalGroupsSequence")
+    shared = flat(groups[0]) if groups else {}
     return FileHeader(
         modality=modality,
         patient=patient,
@@ -120,8 +122,9 @@ def header_of(dataset: Dataset) -> FileHeader:
         series_number=int(number(dataset.get("SeriesNumber")) or 0),
         shape=(rows, columns),
         frames=() if modality == "SEG" else frames_of(dataset),
-        scanner=_scanner(dataset),
-        text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name)))} | _agent(dataset),
+        scanner=_scanner(dataset, shared),
+        text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name) or shared.get(name)))}
+        | _agent(dataset),
     )
 
 
@@ -159,14 +162,12 @@ def _agent(dataset: Dataset) -> dict[str, str]:
     return {"ContrastBolusAgent": "yes"} if len(items) and not dataset.get("ContrastBolusAgent") else {}
 
 
-def _scanner(dataset: Dataset) -> Scanner:
+def _scanner(dataset: Dataset, shared: Mapping[str, object]) -> Scanner:
     """Return what the whole file says of the scanner; the planes add their times and b-values."""
     tesla = number(dataset.get("MagneticFieldStrength"))
     if tesla is not None and tesla > LARGEST_TESLA:
         tesla /= GAUSS_PER_TESLA
-    coil = words(dataset.get("ReceiveCoilName")) or coil_of(dataset)
-    if not coil and dataset.get("SharedFunctionalGroupsSequence"):
-        coil = words(flat(dataset.SharedFunctionalGroupsSequence[0]).get("ReceiveCoilName"))
+    coil = words(dataset.get("ReceiveCoilName") or shared.get("ReceiveCoilName")) or coil_of(dataset)
     return Scanner(
         vendor=words(dataset.get("Manufacturer")) or None,
         model=words(dataset.get("ManufacturerModelName")) or None,

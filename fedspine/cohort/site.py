@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fedspine.cohort.cache import Cache
+from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.dicom import Image, Imaging, read_dicom
 from fedspine.cohort.files import files_below
 from fedspine.cohort.mask import read_masks
@@ -43,7 +43,8 @@ def load_cohort(
             "a site folder must hold patients.csv and dicom/", "neither of them", "give the folder that holds both"
         )
     omics = read_omics(folder, rejected)
-    store = Cache(folder / CACHE if cache is None else Path(cache))
+    # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
+    store = Cache(folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()]))
     imaging = read_dicom(folder, dicom, store, rows, progress or (lambda done, total: None))
     masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
     store.save()
