@@ -5,7 +5,7 @@ Everything here looks at one patient alone: normalisation by the patient's own p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -137,3 +137,15 @@ def _square(values: Tensor, spacing_mm: tuple[float, ...], size: int) -> Tensor:
         resized = F.interpolate(resized, (height, width), mode="bilinear", antialias=True, align_corners=False)
     top, left = (size - height) // 2, (size - width) // 2
     return F.pad(resized, (left, size - width - left, top, size - height - top)).squeeze(1)
+
+
+def largest_lesion_slices(patients: Sequence[PatientTensors]) -> tuple[Tensor, Tensor, list[int]]:
+    """Return, for patients that have a mask, the slice with most lesion, for pictures.
+
+    Returns:
+        images (patient, contrast, row, column), masks (patient, row, column), and which slice it is.
+    """
+    masks = [patient.mask for patient in patients if patient.mask is not None]
+    slices = [int(mask.flatten(1).sum(1).argmax()) for mask in masks]
+    images = [patient.images[index] for patient, index in zip(patients, slices, strict=True)]
+    return torch.stack(images), torch.stack([m[i, 0] for m, i in zip(masks, slices, strict=True)]), slices

@@ -1,0 +1,128 @@
+"""A hospital's Flower ClientApp. Handlers hold no machine learning: they unpack, call `client.rounds`, and pack.
+
+No exception leaves a handler: Flower would send its text to the server, and a library's text may quote a patient's
+file. The server gets a code of `client.policy.CODES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.hospital import Hospital
+from client.policy import CODES
+from client.rounds import Answer, Order, answer, enrol
+from fedspine.config import Plan, check_plan, load_plan
+from fedspine.errors import BudgetSpent, ConfigError, EgressBlocked, InputError, PrivacyError, Refused
+from fedspine.wire import ARRAYS, NUMBERS, ORDER, SHARED
+
+ERROR_CODE = 100
+"""Flower's numeric code of every refusal; the reason holds the word."""
+
+
+def build_app(hospital_of: Callable[[Context], Hospital]) -> ClientApp:
+    """Return the ClientApp of the hospital that `hospital_of` finds for a message's context."""
+    app = ClientApp()
+
+    @app.query("enrol")
+    def _enrol(message: Message, context: Context) -> Message:
+        return _guarded(message, context, hospital_of, lambda hospital: enrol(hospital, _plan(message)))
+
+    @app.train("stage")
+    def _stage(message: Message, context: Context) -> Message:
+        return _guarded(message, context, hospital_of, lambda hospital: answer(hospital, _order(message)))
+
+    return app
+
+
+def configured_hospital(context: Context) -> Hospital:
+    """Return the hospital that a SuperNode's `--node-config` names, or the one that a simulation numbers.
+
+    `site="…"` is the site folder; `state="…"` where ledger and logs lie (default: `.fedspine` in the site folder).
+    Without `site`, `partition-id` is Flower's simulation, and the run's `data` setting the folder of site folders.
+    """
+    node = context.node_config
+    if "site" in node:
+        folder = Path(str(node["site"])).resolve()
+        return Hospital(folder, Path(str(node.get("state", folder / ".fedspine"))))
+    if "partition-id" not in node:
+        raise ConfigError(
+            "a SuperNode must name its site folder", "no 'site'", "start it with --node-config 'site=\"…\"'"
+        )
+    number = int(node["partition-id"])
+    run = Path(str(context.run_config["out"]))
+    folders = site_folders(Path(str(context.run_config["data"])) if context.run_config["data"] else run / "phantoms")
+    if number >= len(folders):
+        raise ConfigError("a simulation must have a site folder per node", f"{len(folders)}", "lower num-supernodes")
+    folder = folders[number]
+    return Hospital(folder, run / "sites" / folder.name, simulation_seed=0, partition=number)
+
+
+def site_folders(parent: Path) -> list[Path]:
+    """Return the site folders below `parent`, in the order that numbers them."""
+    return sorted(p.resolve() for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _guarded(
+    message: Message,
+    context: Context,
+    hospital_of: Callable[[Context], Hospital],
+    work: Callable[[Hospital], Answer],
+) -> Message:
+    hospital = None
+    try:
+        hospital = hospital_of(context)
+        return _packed(work(hospital), message)
+    except Exception as error:  # the last line of defence: no exception text may reach the server
+        code = _code(error)
+        if hospital is not None:
+            stage = str(message.content[ORDER].get("stage", "")) if ORDER in message.content else ""
+            hospital.note_error(stage, code, error)
+        return Message(Error(ERROR_CODE, code), reply_to=message)
+
+
+def _code(error: Exception) -> str:
+    kinds: tuple[tuple[type[Exception], str], ...] = (
+        (BudgetSpent, "budget-spent"),
+        (PrivacyError, "ledger-broken"),
+        (EgressBlocked, "egress-blocked"),
+        (ConfigError, "plan-unusable"),
+        (InputError, "failed"),
+    )
+    if isinstance(error, Refused) and error.code in CODES:
+        return error.code
+    return next((code for kind, code in kinds if isinstance(error, kind)), "failed")
+
+
+def _plan(message: Message) -> Plan:
+    return check_plan(load_plan(str(message.content[ORDER]["plan"])))
+
+
+def _order(message: Message) -> Order:
+    order, arrays, shared = message.content[ORDER], message.content[ARRAYS], message.content[SHARED]
+    assert isinstance(order, ConfigRecord)
+    assert isinstance(arrays, ArrayRecord)
+    assert isinstance(shared, ArrayRecord)
+    return Order(
+        plan=_plan(message),
+        stage=str(order["stage"]),
+        round=int(str(order["round"])),
+        arrays=arrays.to_torch_state_dict(),
+        shared=shared.to_torch_state_dict(),
+    )
+
+
+def _packed(result: Answer, message: Message) -> Message:
+    content = RecordDict(
+        {
+            ARRAYS: ArrayRecord(dict(result.arrays)) if result.arrays else ArrayRecord(),
+            NUMBERS: MetricRecord(dict(result.numbers)),
+        }
+    )
+    return Message(content, reply_to=message)
+
+
+app = build_app(configured_hospital)

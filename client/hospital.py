@@ -1,0 +1,116 @@
+"""What one hospital knows and keeps: its folder, policy, patients on the plan's grid, optimiser state, error log.
+
+All of it lies on the hospital's disk: a deployed Flower starts a process per message, so nothing lives in memory only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedspine.cohort.site import load_cohort
+from fedspine.cohort.split import split
+from fedspine.cohort.tensors import PatientTensors, to_tensors
+from fedspine.config import Plan, Site, load_site
+from fedspine.errors import FedspineError
+from fedspine.privacy.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One site as its client sees it.
+
+    Args:
+        folder: the site folder.
+        state: where ledger, egress log and optimiser state lie.
+        simulation_seed: set only by a simulation: fixes sampling and noise. In production it is `None`.
+        partition: the site's number in a simulation, else `None`.
+        threads: torch threads where `site.toml` does not say; 0 means all cores.
+    """
+
+    folder: Path
+    state: Path
+    simulation_seed: int | None = None
+    partition: int | None = None
+    threads: int = 0
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.folder.name
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this hospital is played on somebody's own machine."""
+        return self.partition is not None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The site's privacy ledger."""
+        return Ledger(self.state / "ledger.jsonl")
+
+    @property
+    def egress_log(self) -> Path:
+        """The site's egress log."""
+        return self.state / "egress.jsonl"
+
+    def policy(self) -> Site:
+        """Return `site.toml`; a simulation without one puts no limit of its own."""
+        if self.simulated and not (self.folder / "site.toml").exists():
+            return Site(allow_no_privacy=True, max_epsilon=float("inf"), max_delta=1.0, minimum_cohort=1)
+        return load_site(self.folder)
+
+    def noise_seed(self, policy: Site) -> int | None:
+        """Return the seed of sampling and noise: `None`, the system's entropy, unless a test or simulation fixes it."""
+        return policy.seed if policy.seed is not None else self.simulation_seed
+
+    def use_threads(self, policy: Site) -> None:
+        """Set torch's threads for this process."""
+        torch.set_num_threads(policy.threads or self.threads or os.cpu_count() or 1)
+
+    def patients(self, plan: Plan) -> dict[str, list[PatientTensors]]:
+        """Return the patients of each fold on the plan's grid; kept in memory for the next message, if there is one."""
+        key = (self.folder, plan.data, plan.seed)
+        if key not in _PREPARED:
+            cohort = load_cohort(self.folder)
+            sides = split(cohort.patients, plan.seed, plan.data.held_out)
+            _PREPARED[key] = {
+                fold: [to_tensors(patient, cohort.omics_columns, plan.data) for patient in members]
+                for fold, members in sides.items()
+            }
+        return _PREPARED[key]
+
+    def optimiser_file(self, plan: Plan, stage: str) -> Path:
+        """Return where the optimiser of a stage is kept between rounds."""
+        return self.state / "optimiser" / f"{plan.digest()[:16]}-{stage}.pt"
+
+    def note_error(self, stage: str, code: str, error: BaseException) -> None:
+        """Write down what went wrong, for the hospital alone: kind and place in the program, never a foreign text.
+
+        The text of an exception from a library may quote a path or a header, so it is not kept; fedspine's own errors
+        are made of rule, finding and remedy and are.
+        """
+        frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)][-6:]
+        line: dict[str, Any] = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "stage": stage,
+            "code": code,
+            "error": type(error).__name__,
+            "frames": frames,
+        }
+        if isinstance(error, FedspineError):
+            line["text"] = str(error)
+        self.state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.state / "errors.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+_PREPARED: dict[tuple[Path, Any, int], dict[str, list[PatientTensors]]] = {}

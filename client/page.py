@@ -1,0 +1,147 @@
+"""A site's own numbers and pictures, computed and kept at the site: exact, un-noised, never sent.
+
+STATE/metrics.json           exact metrics on held-out patients, places on the token map
+STATE/gallery.safetensors    real images and masks, segmentations of held-out patients
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from client.hospital import Hospital
+from fedspine.atlas.token_map import nearest_token, place
+from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
+from fedspine.config import HELD_OUT, TRAIN, Plan
+from fedspine.harmony.apply import harmonised, intensities, intensity_names
+from fedspine.tasks._task import Scored, Trained, load_weights, make
+from fedspine.tasks.encode import Encode
+from fedspine.tasks.segment import Segment
+
+EXAMPLES = 12
+
+
+def write_local_results(
+    hospital: Hospital, plan: Plan, models: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor]
+) -> None:
+    """Write the site's own metrics and gallery next to its ledger, mode 0600.
+
+    Args:
+        hospital: whose patients.
+        plan: as run.
+        models: stage to the global weights.
+        shared: released values, the site's own effects among them.
+    """
+    sides = hospital.patients(plan)
+    raw = [*sides[TRAIN], *sides[HELD_OUT]]
+    held_out = [harmonised(patient, shared) for patient in sides[HELD_OUT]]
+    everyone = [harmonised(patient, shared) for patient in raw]
+    result: dict[str, Any] = {
+        "name": hospital.name,
+        "patients": len(raw),
+        "labels": _labels(raw, plan),
+        "contrasts": {c: int(sum(float(p.present[i]) for p in raw)) for i, c in enumerate(plan.data.contrasts)},
+        "metrics": {},
+        "tokens": [],
+        "harmonisation": _harmonisation(raw, everyone, plan, shared),
+    }
+    pictures: dict[str, Tensor] = {}
+    with_mask = [p for p in everyone if p.mask is not None and bool(p.mask.any()) and p.has_image]
+    if with_mask:
+        images, masks, _ = largest_lesion_slices(with_mask[:EXAMPLES])
+        pictures |= {"real.images": images, "real.masks": masks}
+    for stage in plan.stage:
+        if stage.name not in models:
+            continue
+        task = make(plan, stage, shared)
+        assert isinstance(task, Trained)
+        model = task.build()
+        load_weights(model, models[stage.name])
+        model.eval()
+        if hasattr(task, "evaluate"):
+            result["metrics"][f"{stage.name}-test"] = exact_metrics(cast(Scored, task), model, held_out)
+        if isinstance(task, Segment):
+            pictures |= _segmentations(task, model, held_out)
+        if isinstance(task, Encode) and "atlas.map" in shared:
+            result["tokens"] = _places(task, model, everyone, plan, shared)
+    hospital.state.mkdir(parents=True, exist_ok=True)
+    _write_private(hospital.state / "metrics.json", json.dumps(result).encode())
+    if pictures:
+        file = hospital.state / "gallery.safetensors"
+        save_file({key: value.contiguous().clone() for key, value in pictures.items()}, file)
+        os.chmod(file, 0o600)
+
+
+def exact_metrics(task: Scored, model: torch.nn.Module, patients: Sequence[PatientTensors]) -> dict[str, float | None]:
+    """Return the metrics that the same counts give without noise."""
+    total = task.counts()
+    with torch.no_grad():
+        for patient in patients:
+            counts = task.evaluate(model, patient)
+            for key, value in (counts or {}).items():
+                total[key] += value
+    return {name: None if math.isnan(value) else value for name, value in task.metrics(total).items()}
+
+
+def _labels(patients: Sequence[PatientTensors], plan: Plan) -> dict[str, int]:
+    names = [*plan.data.classes, "no label"]
+    return dict(Counter(names[patient.label] for patient in patients))
+
+
+def _harmonisation(
+    raw: Sequence[PatientTensors], after: Sequence[PatientTensors], plan: Plan, shared: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    if "harmonise.alpha" not in shared:
+        return {}
+    alpha, sigma = shared["harmonise.alpha"], shared["harmonise.sigma"]
+    means = []
+    for patients in (raw, after):
+        rows = [intensities(patient) for patient in patients]
+        total = torch.stack([values * known for values, known in rows]).sum(0)
+        count = torch.stack([known for _, known in rows]).sum(0).clamp(min=1)
+        means.append(((total / count - alpha) / sigma).tolist())
+    return {"features": list(intensity_names(plan.data.contrasts)), "before": means[0], "after": means[1]}
+
+
+def _segmentations(task: Segment, model: torch.nn.Module, patients: Sequence[PatientTensors]) -> dict[str, Tensor]:
+    chosen = [p for p in patients if p.mask is not None and bool(p.mask.any()) and p.has_image][:EXAMPLES]
+    if not chosen:
+        return {}
+    images, masks, rows = largest_lesion_slices(chosen)
+    with torch.no_grad():
+        predicted = [(task.predict(model, p)[row, 0] > 0).float() for p, row in zip(chosen, rows, strict=True)]
+    return {
+        "segmentation.images": images,
+        "segmentation.masks": masks,
+        "segmentation.predicted": torch.stack(predicted),
+    }
+
+
+def _places(
+    task: Encode, model: torch.nn.Module, patients: Sequence[PatientTensors], plan: Plan, shared: Mapping[str, Tensor]
+) -> list[dict[str, Any]]:
+    names = [*plan.data.classes, "no label"]
+    centres = shared.get("tokens.centres", shared["atlas.centres"])
+    places = []
+    with torch.no_grad():
+        for patient in patients:
+            if patient.has_image:
+                latent = task.embed(model, patient)
+                x, y = place(latent, shared["atlas.latents"], shared["atlas.map"])
+                places.append({"x": x, "y": y, "token": nearest_token(latent, centres), "class": names[patient.label]})
+    return places
+
+
+def _write_private(file: Path, data: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)

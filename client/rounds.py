@@ -1,0 +1,167 @@
+"""One order from the server, carried out: admit, book, compute, release. Knows no Flower."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from client.egress import Gate
+from client.hospital import Hospital
+from client.policy import admit
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan, Site, Stage
+from fedspine.errors import ConfigError
+from fedspine.harmony.apply import harmonised
+from fedspine.privacy.accounting import Event
+from fedspine.privacy.ledger import Entry
+from fedspine.privacy.patient_sum import noise_generator
+from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
+from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make
+from fedspine.wire import ENROL, STAGE, schema_of
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the server asks for.
+
+    Args:
+        plan: the agreed plan.
+        stage: the stage's name.
+        round: counted from 1.
+        arrays: weights, by name.
+        shared: released and public values, by name.
+    """
+
+    plan: Plan
+    stage: str
+    round: int
+    arrays: Mapping[str, Tensor]
+    shared: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What may leave: arrays and numbers that have passed the gate."""
+
+    arrays: Mapping[str, Tensor]
+    numbers: Mapping[str, float]
+
+
+def enrol(hospital: Hospital, plan: Plan) -> Answer:
+    """Return how many patients the site brings to each fold; these counts are public by agreement."""
+    check_tasks(plan)
+    policy = hospital.policy()
+    sides = hospital.patients(plan)
+    for stage in plan.stage:
+        if stage.task in policy.tasks:
+            admit(plan, stage, policy, sum(map(len, sides.values())))
+    numbers = {fold: float(len(members)) for fold, members in sides.items()}
+    if hospital.partition is not None:
+        numbers["partition"] = float(hospital.partition)
+    gate = Gate(hospital.egress_log)
+    gate.pass_through({}, numbers, kind=ENROL, schema={}, stage="", round_number=0, mechanism="public", cost="none")
+    return Answer({}, numbers)
+
+
+def answer(hospital: Hospital, order: Order) -> Answer:
+    """Carry out one round of a stage.
+
+    The release is booked before it is computed, and it is computed once: what leaves is the noised sum or the network
+    that noised steps made.
+    """
+    check_tasks(order.plan)
+    plan, stage = order.plan, order.plan.find(order.stage)
+    policy = hospital.policy()
+    hospital.use_threads(policy)
+    sides = hospital.patients(plan)
+    admit(plan, stage, policy, sum(map(len, sides.values())))
+    if not 1 <= order.round <= stage.rounds:
+        raise ConfigError("a round must be one of the stage's", "another", "send the rounds that the plan names")
+    task = make(plan, stage, order.shared, order.arrays)
+    strength = Strength.of(plan, stage)
+    patients = [harmonised(patient, order.shared) for patient in sides[stage.fold]]
+    seed = hospital.noise_seed(policy)
+    noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
+    _book(hospital, order, strength, policy, seed)
+    numbers = {"patients": float(len(patients))}
+    model = None
+    if isinstance(task, Trained):
+        model, numbers["loss"] = _train(hospital, order, task, patients, strength, noise)
+        arrays = {key: value.detach() for key, value in model.state_dict().items()}
+    else:
+        arrays = measure(task, patients, strength, noise)
+    _pass_gate(hospital, order, task, model, arrays, numbers)
+    return Answer(arrays, numbers)
+
+
+def _train(
+    hospital: Hospital,
+    order: Order,
+    task: Trained,
+    patients: list[PatientTensors],
+    strength: Strength,
+    noise: torch.Generator,
+) -> tuple[nn.Module, float]:
+    """Load weights and optimiser, take the round's steps, keep the optimiser for the next round."""
+    plan, stage = order.plan, order.plan.find(order.stage)
+    model = task.build()
+    load_weights(model, order.arrays)
+    optimiser = optimiser_of(task, model, stage.learning_rate)
+    file = hospital.optimiser_file(plan, stage.name)
+    if order.round > 1 and file.exists():
+        optimiser.load_state_dict(torch.load(file, weights_only=True))
+    draws = noise_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
+    loss = train_round(task, model, optimiser, patients, stage, strength, noise, draws)
+    if order.round < stage.rounds:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        torch.save(optimiser.state_dict(), partial)
+        os.replace(partial, file)
+    else:
+        file.unlink(missing_ok=True)
+    return model, loss
+
+
+def _event(stage: Stage, strength: Strength) -> Event:
+    return Event(strength.noise_multiplier, stage.sample_rate, stage.steps)
+
+
+def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, seed: int | None) -> None:
+    plan, stage = order.plan, order.plan.find(order.stage)
+    entry = Entry(
+        stage=stage.name,
+        round=order.round,
+        fold=stage.fold,
+        event=_event(stage, strength),
+        clip=stage.clip,
+        plan=plan.digest(),
+        noise="os entropy" if seed is None else "fixed seed",
+    )
+    cap = float("inf") if plan.privacy.mechanism == "none" else policy.max_epsilon
+    hospital.ledger.book(entry, max_epsilon=cap, delta=plan.privacy.delta)
+
+
+def _pass_gate(
+    hospital: Hospital,
+    order: Order,
+    task: Trained | Measured,
+    model: nn.Module | None,
+    arrays: Mapping[str, Tensor],
+    numbers: Mapping[str, float],
+) -> None:
+    stage = order.plan.find(order.stage)
+    event = _event(stage, Strength.of(order.plan, stage))
+    Gate(hospital.egress_log).pass_through(
+        arrays,
+        numbers,
+        kind=STAGE,
+        schema=schema_of(task, model),
+        stage=stage.name,
+        round_number=order.round,
+        mechanism=order.plan.privacy.mechanism,
+        cost=f"σ={event.noise_multiplier:g}, q={event.sample_rate:g}, {event.count} times",
+    )

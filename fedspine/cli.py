@@ -1,0 +1,201 @@
+"""The command line: the one room that may open onto all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fedspine.config import Plan, Stage, load_plan, load_site, read_text
+from fedspine.errors import FedspineError, InputError
+
+app = typer.Typer(
+    help="Hospitals train together on rare spine tumours; no patient leaves a hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+OUT, ERR = Console(), Console(stderr=True)
+
+
+class Engine(StrEnum):
+    """Where a simulation's sites run."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except FedspineError as error:
+        ERR.print(f"fedspine: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
+    sites: Annotated[int, typer.Option(help="Hospitals.", min=1)] = 4,
+    patients: Annotated[int, typer.Option(help="Patients per hospital.", min=1)] = 40,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
+    size: Annotated[int, typer.Option(help="Pixels a side.", min=32)] = 128,
+    slices: Annotated[int, typer.Option(help="Sagittal slices.", min=1)] = 12,
+) -> None:
+    """Write a consortium of site folders with phantom patients: public, made from physics."""
+    from fedspine.phantom.writer import write_consortium
+
+    with _bar("drawing phantoms") as advance:
+        folders = write_consortium(
+            out, sites=sites, patients=patients, seed=seed, shape=(slices, size, size), progress=advance
+        )
+    OUT.print(f"{len(folders)} site folders of {patients} patients are in {out}", soft_wrap=True, highlight=False)
+    OUT.print(f"look at one:     fedspine check {folders[0]}", soft_wrap=True, highlight=False)
+    OUT.print(f"train on them:   fedspine simulate --data {out}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def check(site: Annotated[Path, typer.Argument(help="A site folder.")]) -> None:
+    """Read a site folder and print what is in it, what is missing, and what was refused and why.
+
+    Exit code 0 when it can be used, 2 when not.
+    """
+    from fedspine.cohort.site import load_cohort
+    from fedspine.cohort.summary import describe, usable
+
+    with _bar("reading") as advance:
+        policy = load_site(site) if site.is_dir() else None
+        cohort = load_cohort(site, progress=advance)
+    OUT.print(describe(cohort))
+    problem = usable(cohort)
+    if policy is not None and len(cohort.patients) < policy.minimum_cohort:
+        problem = str(
+            InputError(
+                f"a site must have at least {policy.minimum_cohort} patients (minimum_cohort in site.toml)",
+                str(len(cohort.patients)),
+                "add patients, or lower the minimum",
+            )
+        )
+    if problem:
+        ERR.print(f"not usable: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2)
+    OUT.print("usable", style="green")
+
+
+@app.command()
+def simulate(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that holds a folder per site; phantoms if left out.")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="The plan, a TOML file; the default plan if left out.")] = None,
+    engine: Annotated[Engine, typer.Option(help="Where the sites run.")] = Engine.inprocess,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/DATE-TIME if left out. A cut-off run goes on.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Takes the place of the plan's seed.", min=0)] = None,
+) -> None:
+    """Train a federation over site folders on this machine and write a run folder with a report."""
+    from fedspine.plans.default import TEXT, phantom_data
+    from simulations.consortium import Simulation, draw_phantoms, open_consortium
+    from simulations.consortium import simulate as run
+
+    agreed = load_plan(TEXT if plan is None else read_text(plan, "the plan"))
+    if seed is not None:
+        agreed = replace(agreed, seed=seed)
+    folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    if data is None:
+        agreed = replace(agreed, data=phantom_data(agreed.data))
+        folder.mkdir(parents=True, exist_ok=True)
+        with _bar("drawing phantoms") as advance:
+            source = draw_phantoms(folder, agreed.seed, advance)
+    else:
+        source = data
+    with _bar("reading sites") as advance:
+        agreed, folders = open_consortium(source, agreed, advance)
+    simulation = Simulation(agreed, folders, folder, engine.value, "phantoms" if data is None else "site folders")
+    _announce(agreed, simulation.names)
+    with _stage_bars() as watcher:
+        report = run(simulation, watcher)
+    OUT.print(f"\nreport: {report}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write the pages of a run folder again: the coordinator's, and each site's own."""
+    from fedspine.report.pages import write_reports
+
+    OUT.print(f"report: {write_reports(run)}", soft_wrap=True, highlight=False)
+
+
+def _announce(plan: Plan, names: tuple[str, ...]) -> None:
+    """Print what is about to be trained and what it will cost."""
+    from fedspine.config import HELD_OUT, TRAIN
+    from fedspine.privacy.calibrate import plan_epsilon
+
+    OUT.print(f"plan '{plan.name}', {len(names)} sites: {', '.join(names)}", soft_wrap=True, highlight=False)
+    data = plan.data
+    OUT.print(
+        f"contrasts {', '.join(data.contrasts)}; classes {', '.join(data.classes)}; {len(data.omics)} omics columns",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if plan.privacy.mechanism == "none":
+        OUT.print(
+            'NO PRIVACY: the plan says mechanism = "none"; every patient\'s influence is unbounded', style="bold red"
+        )
+        return
+    OUT.print(
+        f"differential privacy per patient: at most epsilon {plan_epsilon(plan, TRAIN):.2f} in training, "
+        f"{plan_epsilon(plan, HELD_OUT):.2f} in testing, at delta {plan.privacy.delta:g}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show one progress bar; yields a function of (done, total)."""
+    with _progress() as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description:24}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=OUT)
+
+
+class StageBars:
+    """A bar per stage that moves a step a round."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def stage_begins(self, stage: Stage) -> None:
+        """Show the stage's bar."""
+        self._tasks[stage.name] = self._progress.add_task(stage.name, total=stage.rounds)
+
+    def round_ends(self, stage: Stage, round_number: int, seconds: float) -> None:
+        """Move it."""
+        self._progress.update(self._tasks[stage.name], completed=round_number)
+
+
+@contextmanager
+def _stage_bars() -> Iterator[StageBars]:
+    with _progress() as progress:
+        yield StageBars(progress)
+
+
+if __name__ == "__main__":
+    main()

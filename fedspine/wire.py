@@ -1,0 +1,58 @@
+"""What a message holds, for both ends; no Flower here, only names and shapes.
+
+Down, server to site: `arrays` (weights of the stage's network, or none), `shared` (released and public values), `order`
+(plan text, stage, round). Up: `arrays` (what the stage's schema names) and `numbers` (counts and noised losses).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.errors import EgressBlocked
+from fedspine.tasks._task import Measured, Trained
+
+ARRAYS, SHARED, ORDER, NUMBERS = "arrays", "shared", "order", "numbers"
+ENROL, STAGE = "query.enrol", "train.stage"
+"""Message types: who is there, and one round of a stage."""
+
+Schema = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+"""Array name to dtype and shape."""
+
+NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition"}), STAGE: frozenset({"patients", "loss"})}
+"""The numbers that a reply may hold."""
+
+
+def schema_of(task: Trained | Measured, model: nn.Module | None) -> Schema:
+    """Return the arrays that a stage's reply must hold: a trained network's weights, or a term's names and shapes."""
+    tensors = model.state_dict() if isinstance(task, Trained) and model is not None else {}
+    if isinstance(task, Measured):
+        tensors = task.zeros()
+    return {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()}
+
+
+def check(arrays: Mapping[str, Tensor], schema: Schema) -> None:
+    """Raise EgressBlocked unless `arrays` are exactly what `schema` names, of its kinds and shapes, and finite."""
+    if arrays.keys() != schema.keys():
+        raise EgressBlocked("a message must hold the arrays of its stage's schema; found others; nothing was sent")
+    for key, (dtype, shape) in schema.items():
+        value = arrays[key]
+        if value.dtype != dtype or tuple(value.shape) != shape:
+            raise EgressBlocked("an array must have its schema's kind and shape; found another; nothing was sent")
+        if not bool(torch.isfinite(value).all()):
+            raise EgressBlocked("an array must be finite; found another; nothing was sent")
+
+
+def digest(arrays: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Return the SHA-256 over names, kinds, shapes and bytes, and the number of bytes."""
+    hasher, size = hashlib.sha256(), 0
+    for key in sorted(arrays):
+        value = arrays[key].detach().contiguous()
+        data = value.numpy().tobytes()
+        hasher.update(f"{key}\x1f{value.dtype}\x1f{tuple(value.shape)}\x1f".encode())
+        hasher.update(data)
+        size += len(data)
+    return hasher.hexdigest(), size

@@ -1,0 +1,54 @@
+"""The consortium's Flower ServerApp, for Flower's own simulation and deployment engines.
+
+Run settings (`flwr run … --run-config`): `plan`, a TOML file at the server (the default plan if empty); `sites`, how
+many to wait for (0: all that are connected, at least two); `out`, the run folder; `data`, only in a local simulation,
+the folder of site folders (phantoms are drawn if empty).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedspine.config import Plan, Stage, load_plan, read_text
+from fedspine.plans.default import default_plan
+from server.coordinate import coordinate
+
+LOG = logging.getLogger("fedspine")
+
+app = ServerApp()
+
+
+class LogWatcher:
+    """Tells stages and rounds to Flower's log."""
+
+    def stage_begins(self, stage: Stage) -> None:
+        """Log the stage's name."""
+        LOG.info("stage %s begins", stage.name)
+
+    def round_ends(self, stage: Stage, round_number: int, seconds: float) -> None:
+        """Log a round and its duration."""
+        LOG.info("stage %s, round %d of %d, %.1f s", stage.name, round_number, stage.rounds, seconds)
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the configured plan on the connected sites."""
+    logging.basicConfig(level=logging.INFO)
+    settings = context.run_config
+    plan = configured_plan(str(settings["plan"]))
+    out = Path(str(settings["out"]))
+    expected = int(settings["sites"]) or max(2, len(list(grid.get_node_ids())))
+    about = {"engine": "flower", "simulation": False, "source": "site folders", "noise": "os entropy"}
+    coordinate(grid, plan, out, expected=expected, watcher=LogWatcher(), about=about)
+    LOG.info("report: %s", out / "report.html")
+
+
+def configured_plan(path: str) -> Plan:
+    """Return the plan in the file at `path`, or the default plan with the phantoms' names filled in."""
+    if not path:
+        return default_plan()
+    return load_plan(read_text(Path(path), "the plan"))

@@ -1,0 +1,61 @@
+"""A coordinator's whole run on any `Grid`: enrol, run the plan, write metrics, gallery and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from fedspine.config import Plan
+from fedspine.privacy.calibrate import calibrate
+from fedspine.report.pages import write_reports
+from fedspine.tasks._task import check_tasks
+from server.results import metrics, write_gallery
+from server.runner import Runner, Watcher
+from server.sites import enrol
+from server.vault import Progress, Vault
+
+
+def coordinate(
+    grid: Grid,
+    plan: Plan,
+    out: Path,
+    *,
+    expected: int,
+    watcher: Watcher,
+    about: Mapping[str, Any],
+    names: Sequence[str] = (),
+    wait_s: float = 600.0,
+    timeout_s: float = 3600.0,
+    report: bool = True,
+) -> Progress:
+    """Run `plan` over the sites of `grid` and fill the run folder `out`; return the final state.
+
+    Args:
+        grid: Flower's, or the in-process one.
+        plan: noise multipliers left at 0 are solved for now and written to `plan.toml`.
+        out: run folder; a run of the same plan that was cut off goes on where it stopped.
+        expected: sites to wait for.
+        watcher: told of stages and rounds.
+        about: what only the caller knows: `engine`, `simulation`, `source`, `noise`.
+        names: of a simulation's sites, by partition.
+        wait_s: the longest wait for sites to appear.
+        timeout_s: the longest wait for a round.
+        report: whether to write `report.html` now (a simulation does it after its sites have written their pages).
+    """
+    begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    check_tasks(plan)
+    plan = calibrate(plan)
+    sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)
+    vault = Vault(out)
+    progress = Runner(grid, plan, sites, vault, watcher, timeout_s).run()
+    run = {**about, "started": started, "seconds": time.monotonic() - begun}
+    vault.write_metrics(metrics(plan, progress, sites, refused, run))
+    write_gallery(plan, progress, out / "gallery.safetensors")
+    if report:
+        write_reports(out)
+    return progress

@@ -1,0 +1,136 @@
+"""What a run released, as `metrics.json`, and pictures that no patient is in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedspine.atlas.anchors import phantoms
+from fedspine.cohort.tensors import largest_lesion_slices
+from fedspine.config import HELD_OUT, TRAIN, Plan, Stage
+from fedspine.networks.dcgan import Gan
+from fedspine.privacy.accounting import ASSUMPTION, Event, epsilon_pld, epsilon_rdp
+from fedspine.privacy.patient_sum import noise_generator
+from fedspine.tasks._task import Trained, make
+from fedspine.tasks.gan import GanTask
+from fedspine.tasks.segment import Segment
+from server.sites import Enrolled
+from server.vault import Progress
+
+EXAMPLES = 12
+"""Pictures of each kind in the gallery."""
+
+FORMAT = 1
+
+
+def metrics(
+    plan: Plan, progress: Progress, sites: Sequence[Enrolled], refused: Mapping[str, str], run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the contents of `metrics.json`.
+
+    Args:
+        plan: as run.
+        progress: the final state.
+        sites: who took part.
+        refused: sites that did not enrol, and their codes.
+        run: what only the caller knows: `engine`, `simulation`, `source`, `noise`, `started`, `seconds`.
+    """
+    private = plan.privacy.mechanism != "none"
+    stages = progress.numbers.get("stages", [])
+    return {
+        "format": FORMAT,
+        "plan": {"name": plan.name, "digest": plan.digest(), "seed": plan.seed},
+        **run,
+        "privacy": {
+            "mechanism": plan.privacy.mechanism,
+            "epsilon": plan.privacy.epsilon if private else None,
+            "delta": plan.privacy.delta,
+            "unit": "patient",
+            "assumption": ASSUMPTION,
+        },
+        "data": {
+            "contrasts": list(plan.data.contrasts),
+            "classes": list(plan.data.classes),
+            "omics": list(plan.data.omics),
+            "markers": list(plan.data.markers),
+            "size": plan.data.size,
+            "slices": plan.data.slices,
+        },
+        "sites": {s.name: {"train": s.patients[TRAIN], "held_out": s.patients[HELD_OUT]} for s in sites},
+        "not_enrolled": dict(refused),
+        "epsilon": {site.name: _cost(plan, stages, site.name) for site in sites},
+        "metrics": {},
+        **progress.numbers,
+    }
+
+
+def _cost(plan: Plan, stages: Sequence[Mapping[str, Any]], site: str) -> dict[str, Any]:
+    """Return what the rounds that a site answered cost its patients, by fold and by stage."""
+    spent: dict[str, list[Event]] = {TRAIN: [], HELD_OUT: []}
+    single = {}
+    for entry in stages:
+        rounds = entry["answered"].get(site, 0)
+        if not rounds:
+            continue
+        noise = entry["noise_multiplier"] if plan.privacy.mechanism != "none" else 0.0
+        event = Event(noise, entry["sample_rate"], rounds * entry["steps"])
+        spent[entry["fold"]].append(event)
+        single[entry["name"]] = _finite(epsilon_pld([event], plan.privacy.delta))
+    return {
+        **{
+            fold: {
+                "pld": _finite(epsilon_pld(events, plan.privacy.delta)),
+                "rdp": _finite(epsilon_rdp(events, plan.privacy.delta)),
+            }
+            for fold, events in spent.items()
+        },
+        "stages": single,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
+    """Write phantoms, synthetic images and segmentations of phantoms; see docs/reference/run-folder.md for the keys."""
+    examples = [p for p in phantoms(plan, 2 * EXAMPLES, purpose=2) if p.mask is not None and bool(p.mask.any())]
+    examples = examples[:EXAMPLES]
+    pictures: dict[str, Tensor] = {}
+    rows: list[int] = []
+    if examples:
+        images, masks, rows = largest_lesion_slices(examples)
+        pictures |= {"phantom.images": images, "phantom.masks": masks}
+    for stage in plan.stage:
+        weights = progress.models.get(stage.name)
+        if weights is None:
+            continue
+        task, model = _rebuilt(plan, stage, progress.shared, weights)
+        with torch.no_grad():
+            if isinstance(task, GanTask) and isinstance(model, Gan):
+                made = task.sample(model.average, EXAMPLES, noise_generator(plan.seed, "gallery"))
+                pictures |= {"synthetic.images": made[:, :-1], "synthetic.masks": (made[:, -1] > 0.5).float()}
+            elif isinstance(task, Segment) and examples:
+                predicted = [(task.predict(model, p) > 0).float() for p in examples]
+                pictures |= {
+                    "segmentation.images": pictures["phantom.images"],
+                    "segmentation.masks": pictures["phantom.masks"],
+                    "segmentation.predicted": torch.stack([m[r, 0] for m, r in zip(predicted, rows, strict=True)]),
+                }
+    save_file({key: value.contiguous().clone() for key, value in pictures.items()}, file)
+
+
+def _rebuilt(
+    plan: Plan, stage: Stage, shared: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> tuple[Trained, torch.nn.Module]:
+    task = make(plan, stage, shared)
+    assert isinstance(task, Trained)
+    model = task.build()
+    model.load_state_dict(dict(weights))
+    return task, model.eval()

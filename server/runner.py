@@ -1,0 +1,227 @@
+"""Runs a plan stage by stage on Flower's `Grid`: the loop that Flower's own strategies cannot resume or bound."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from torch import Tensor
+
+from fedspine.atlas.anchors import phantoms
+from fedspine.config import Plan, Stage
+from fedspine.errors import EgressBlocked, FedspineError
+from fedspine.privacy.patient_sum import noise_generator
+from fedspine.tasks._rounds import Strength, pretrain
+from fedspine.tasks._task import Measured, Site, Trained, make, public_values
+from fedspine.wire import ARRAYS, NUMBERS, Schema, check, schema_of
+from server.sites import Enrolled, Reply, ask_stage
+from server.vault import Progress, Vault
+
+PRETRAIN_PHANTOMS = 64
+"""Public phantoms that a stage's pre-training draws from."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to see a run go by."""
+
+    def stage_begins(self, stage: Stage) -> None:
+        """Note that `stage` begins."""
+
+    def round_ends(self, stage: Stage, round_number: int, seconds: float) -> None:
+        """Note that a round is over."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One run.
+
+    Args:
+        grid: Flower's.
+        plan: checked, noise solved.
+        sites: who takes part, sorted by name.
+        vault: the run folder.
+        watcher: told of stages and rounds.
+        timeout_s: the longest wait for a round.
+    """
+
+    grid: Grid
+    plan: Plan
+    sites: Sequence[Enrolled]
+    vault: Vault
+    watcher: Watcher
+    timeout_s: float = 3600.0
+
+    def run(self) -> Progress:
+        """Run every stage that is not done yet, saving after every round, and return the final state."""
+        progress = self.vault.begin(self.plan)
+        for index, stage in enumerate(self.plan.stage):
+            if index < progress.stage:
+                continue
+            self.watcher.stage_begins(stage)
+            self._run_stage(progress, stage)
+            progress.stage, progress.round, progress.arrays = index + 1, 0, {}
+            self.vault.save(progress)
+        return progress
+
+    def _run_stage(self, progress: Progress, stage: Stage) -> None:
+        begun = time.monotonic()
+        inner = progress.models.get(stage.of)
+        if progress.round == 0:
+            progress.shared |= public_values(self.plan, stage, progress.shared, inner)
+            progress.numbers.setdefault("stages", []).append(self._entry(stage))
+        entry = progress.numbers["stages"][-1]
+        task = make(self.plan, stage, progress.shared, inner)
+        if isinstance(task, Trained):
+            self._train(progress, stage, task, entry)
+        else:
+            self._measure(progress, stage, task, entry, inner or {})
+        entry["seconds"] += time.monotonic() - begun
+
+    def _train(self, progress: Progress, stage: Stage, task: Trained, entry: dict[str, Any]) -> None:
+        model = self._initial(task, stage)
+        schema = schema_of(task, model)
+        if progress.round == 0:
+            progress.arrays = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        for number in range(progress.round + 1, stage.rounds + 1):
+            begun = time.monotonic()
+            replies = self._round(progress, stage, number, progress.arrays, schema, entry)
+            progress.arrays = _average(replies)
+            _note_losses(entry, replies, [site.name for site in self.sites])
+            self._public_losses(progress, stage, task, number, entry)
+            progress.round = number
+            if number < stage.rounds:
+                self.vault.save(progress)
+            self.watcher.round_ends(stage, number, time.monotonic() - begun)
+        progress.models[stage.name] = progress.arrays
+        self.vault.keep_model(stage.name, progress.arrays)
+
+    def _initial(self, task: Trained, stage: Stage) -> torch.nn.Module:
+        """Return the stage's network: fresh weights from the plan's seed, then trained on public phantoms."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.plan.seed)
+            model = task.build()
+        if stage.pretrain_steps:
+            draws = noise_generator(self.plan.seed, "pretrain", stage.name)
+            patients = phantoms(self.plan, PRETRAIN_PHANTOMS, purpose=1)
+            pretrain(task, model, patients, stage.pretrain_steps, stage.learning_rate, draws)
+        return model
+
+    def _measure(
+        self, progress: Progress, stage: Stage, task: Measured, entry: dict[str, Any], arrays: Mapping[str, Tensor]
+    ) -> None:
+        begun = time.monotonic()
+        replies = self._round(progress, stage, 1, arrays, schema_of(task, None), entry)
+        patients = {site.name: site.patients[stage.fold] for site in self.sites}
+        strength = Strength.of(self.plan, stage)
+        noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
+        outcome = task.finish({name: Site(r.arrays, patients[name]) for name, r in replies.items()}, noise_sd)
+        progress.shared |= {f"{stage.task}.{key}": value for key, value in outcome.common.items()}
+        for name, values in outcome.own.items():
+            progress.own.setdefault(name, {}).update({f"{stage.task}.{key}": value for key, value in values.items()})
+        _merge(progress.numbers, outcome.numbers)
+        self.watcher.round_ends(stage, 1, time.monotonic() - begun)
+
+    def _round(
+        self,
+        progress: Progress,
+        stage: Stage,
+        number: int,
+        arrays: Mapping[str, Tensor],
+        schema: Schema,
+        entry: dict[str, Any],
+    ) -> dict[str, Reply]:
+        """Return the usable answers of one round; a site that refused the stage is not asked again."""
+        asked = [site for site in self.sites if site.name not in entry["refused"]]
+        shared = {site.name: {**progress.shared, **progress.own.get(site.name, {})} for site in asked}
+        replies = ask_stage(self.grid, asked, self.plan, stage.name, number, arrays, shared, self.timeout_s)
+        usable = {}
+        for name, reply in replies.items():
+            code = reply.code or _fault(reply, schema)
+            if code:
+                entry["refused"][name] = code
+                continue
+            usable[name] = reply
+            entry["answered"][name] = entry["answered"].get(name, 0) + 1
+            sent = sum(value.numel() * value.element_size() for value in reply.arrays.values()) + 8 * len(reply.numbers)
+            entry["bytes"][name] = entry["bytes"].get(name, 0) + sent
+        if not usable:
+            codes = ", ".join(sorted(set(entry["refused"].values())))
+            raise FedspineError(
+                f"a stage must be answered by a site; stage '{stage.name}' was not ({codes}); see errors.jsonl."
+            )
+        return usable
+
+    def _public_losses(
+        self, progress: Progress, stage: Stage, task: Trained, number: int, entry: dict[str, Any]
+    ) -> None:
+        """Add a point to the GAN's two curves: the released loss on real images, and what no patient enters."""
+        if not hasattr(task, "public_losses"):
+            return
+        model = task.build()
+        model.load_state_dict(progress.arrays)
+        parts = task.public_losses(model, noise_generator(self.plan.seed, "curve", stage.name, number))
+        curves = progress.numbers.setdefault("gan", {"critic": [], "generator": []})
+        curves["critic"].append(entry["loss"]["pooled"][-1] + parts["critic on made images"])
+        curves["generator"].append(parts["generator"])
+
+    def _entry(self, stage: Stage) -> dict[str, Any]:
+        return {
+            "name": stage.name,
+            "task": stage.task,
+            "of": stage.of,
+            "fold": stage.fold,
+            "rounds": stage.rounds,
+            "steps": stage.steps,
+            "sample_rate": stage.sample_rate,
+            "noise_multiplier": stage.noise_multiplier,
+            "clip": stage.clip,
+            "seconds": 0.0,
+            "bytes": {},
+            "answered": {},
+            "refused": {},
+            "loss": {},
+        }
+
+
+def _fault(reply: Reply, schema: Schema) -> str:
+    """Return why an answer cannot be used: a site's message is untrusted input too."""
+    try:
+        check(reply.arrays, schema)
+    except EgressBlocked:
+        return "unreadable"
+    finite = all(math.isfinite(value) for value in reply.numbers.values())
+    return "" if finite and reply.numbers.get("patients", -1) >= 0 else "unreadable"
+
+
+def _average(replies: Mapping[str, Reply]) -> dict[str, Tensor]:
+    """Return the mean of the sites' weights, by their (public) number of patients; Flower's own aggregation."""
+    weights = {name: max(reply.numbers["patients"], 1e-9) for name, reply in replies.items()}
+    records = [
+        RecordDict({ARRAYS: ArrayRecord(dict(reply.arrays)), NUMBERS: MetricRecord({"patients": weights[name]})})
+        for name, reply in replies.items()
+    ]
+    kinds = {key: value.dtype for key, value in next(iter(replies.values())).arrays.items()}
+    averaged = aggregate_arrayrecords(records, "patients").to_torch_state_dict()
+    return {key: averaged[key].to(kind) for key, kind in kinds.items()}
+
+
+def _note_losses(entry: dict[str, Any], replies: Mapping[str, Reply], names: Sequence[str]) -> None:
+    curves = entry["loss"] or {"pooled": [], "sites": {name: [] for name in names}}
+    total = sum(reply.numbers["patients"] for reply in replies.values())
+    weighted = sum(reply.numbers["loss"] * reply.numbers["patients"] for reply in replies.values())
+    curves["pooled"].append(weighted / total if total else 0.0)
+    for name, reply in replies.items():
+        curves["sites"][name].append(reply.numbers["loss"])
+    entry["loss"] = curves
+
+
+def _merge(numbers: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        numbers[key] = {**numbers.get(key, {}), **value} if isinstance(value, dict) else value
