@@ -87,7 +87,7 @@ class Cache:
 
     def array(self, key: str) -> NDArray[np.generic] | None:
         """Return the array `key` as a read-only memory map, or `None` where there is none to be trusted."""
-        stamp = self._old.get(f"{key}.npy")
+        stamp = self._new.get(f"{key}.npy", self._old.get(f"{key}.npy"))
         path = self._folder / f"{key}.npy"
         try:
             if stamp is None or stamp != _stamp(path):
@@ -105,10 +105,20 @@ class Cache:
         path = self._folder / f"{key}.npy"
         try:
             _write(path, lambda file: np.save(file, array, allow_pickle=False))
-            self._old[f"{key}.npy"] = self._new[f"{key}.npy"] = _stamp(path)
+            self._new[f"{key}.npy"] = _stamp(path)
         except OSError:  # a full disk must not stop the reading
             return array
-        return self.array(key) if array.size else array  # type: ignore[return-value]
+        found = self.array(key)
+        return array if found is None else found
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Save; when the reading was broken off, keep what it had not come to yet."""
+        if kind is not None:
+            self._new = self._old | self._new
+        self.save()
 
     def save(self) -> None:
         """Write the index and remove the arrays that it no longer names."""

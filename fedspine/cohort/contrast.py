@@ -7,13 +7,15 @@ The order of the rules (the first that applies decides):
    T1 or T2) are `other`; a derived map called ADC is `ADC`, its exponential is `other`.
 3. Diffusion weighting (b of 50 s/mm² or more, or ImageType says so) is `DWI`; the b = 0 picture of a diffusion series
    and any other echo-planar picture are `other`.
-4. An inversion time tells `STIR` (80 to 400 ms, not gradient echo) and `FLAIR` (1,500 ms or more and not gradient
+4. A name of T2*-weighting (T2*, MEDIC, MERGE, mFFE) or of susceptibility (SWI) is `other`: such series combine several
+   echoes, and the header often gives the first, shortest one.
+5. An inversion time tells `STIR` (80 to 400 ms, not gradient echo) and `FLAIR` (1,500 ms or more and not gradient
    echo); in between it is `T1`.
-5. Gradient echo: echo time under 8 ms is `T1`; longer is T2*, which is `other`.
-6. Spin echo: echo time under 40 ms is `T1` with a repetition time under 1,500 ms and proton density, which is `other`,
+6. Gradient echo: echo time under 8 ms is `T1`; longer is T2*, which is `other`.
+7. Spin echo: echo time under 40 ms is `T1` with a repetition time under 1,500 ms and proton density, which is `other`,
    with one over 1,800 ms; echo time of 60 ms or more is `T2`.
-7. Text: FLAIR, STIR, ADC, DWI, T2*, T1, T2, in this order.
-8. Anything else is `other`.
+8. Text: FLAIR, STIR, ADC, DWI, T1, T2, in this order.
+9. Anything else is `other`.
 
 `T1` becomes `T1c` with a contrast agent in the header or text; a text that says "pre" or "without" wins over a header
 that names an agent, because consoles fill the agent in for the whole examination.
@@ -116,6 +118,10 @@ def _diffusion(header: SeriesHeader) -> str | None:
     return None
 
 
+def _star(header: SeriesHeader) -> str | None:
+    return "other" if _says(r"t2 ?(\*|star)|medic|merge|m-?ffe|swi", _text(header)) else None
+
+
 def _gradient_echo(header: SeriesHeader) -> bool:
     codes = set(header.scanning_sequence)
     return bool(codes & {"GR", "GRADIENT"}) and not codes & {"SE", "SPIN", "BOTH"}
@@ -135,7 +141,7 @@ def _inversion(header: SeriesHeader) -> str | None:
 def _gradient(header: SeriesHeader) -> str | None:
     if not _gradient_echo(header) or header.echo_time_ms is None or header.echo_time_ms <= 0:
         return None
-    if _says(r"fiesta|ciss|trufi|b-?ffe|bssfp|tof|angio|swi|pc\b", _text(header)):
+    if _says(r"fiesta|ciss|trufi|b-?ffe|bssfp|tof|angio|pc\b", _text(header)):
         return "other"
     return "T1" if header.echo_time_ms < GRADIENT_T1_TO_MS else "other"
 
@@ -160,7 +166,6 @@ WORDS = (
     ("STIR", r"(t2.?)?stir|(t2.?)?tirm"),
     ("ADC", r"adc|apparent diff"),
     ("DWI", r"dwi|diff"),
-    ("other", r"t2 ?(\*|star)|medic|merge|swi"),
     ("T1", r"t1"),
     ("T2", r"t2"),
 )
@@ -182,15 +187,14 @@ def _enhanced(header: SeriesHeader) -> bool:
     agent = header.contrast_agent.strip().lower()
     if agent not in ("", "none", "no", "n", "0", "nein", "false", "n/a", "na", "without", "ohne", "-"):
         return True
-    return re.search(r"\+ ?c\b", text) is not None or _says(
-        r"post\b|gd\b|gad|ce\b|km\b|contrast|with c\b|t1c\b", text
-    )
+    return re.search(r"\+ ?c\b", text) is not None or _says(r"post\b|gd\b|gad|ce\b|km\b|contrast|with c\b|t1c\b", text)
 
 
 RULES: tuple[Callable[[SeriesHeader], str | None], ...] = (
     _modality,
     _derived,
     _diffusion,
+    _star,
     _inversion,
     _gradient,
     _spin,

@@ -7,7 +7,6 @@ cannot be decoded the next one takes its place.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from fedspine.cohort.files import File
 from fedspine.cohort.header import FileHeader, read_header
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.pixels import decode
+from fedspine.cohort.quiet import quiet
 from fedspine.cohort.record import restored, stored
 from fedspine.cohort.series import Plane, Stack, stacks_of
 from fedspine.errors import SeriesError
@@ -63,8 +63,7 @@ def read_dicom(
     rejected: list[Rejected] = []
     by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
     total = 2 * len(files)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
+    with quiet():
         for done, file in enumerate(files):
             header = _header(folder, file, cache, rejected)
             if header is not None:

@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from fedspine.cohort.private import b_value_of, direction_of
 from fedspine.errors import SeriesError
 
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM, FARTHEST_MM = 1e-3, 1e3, 1e5
+
 # Enhanced objects use other names for three things
 ALIASES = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime", "FrameType": "ImageType"}
 
@@ -127,10 +129,15 @@ def _frame(values: Mapping[str, object]) -> Frame:
     position = _numbers(values.get("ImagePositionPatient"), 3)
     orientation = _numbers(values.get("ImageOrientationPatient"), 6)
     spacing = _numbers(values.get("PixelSpacing"), 2)
-    if not position or not orientation or not spacing or min(spacing) <= 0:
+    if not position or not orientation or not spacing:
         raise SeriesError(
             "an image must give its position, orientation and pixel spacing", "a header without them", "export it again"
         )
+    if (
+        not SMALLEST_VOXEL_MM <= min(spacing) <= max(spacing) <= LARGEST_VOXEL_MM
+        or max(map(abs, position)) > FARTHEST_MM
+    ):
+        raise SeriesError("an image must lie within reach of a scanner", "an impossible geometry", "export it again")
     slope = number(values.get("RescaleSlope"))
     return Frame(
         position_mm=position,

@@ -99,12 +99,12 @@ def _broken() -> SeriesError:
 def header_of(dataset: Dataset) -> FileHeader:
     """Return the header in `dataset`; a `SeriesError` says what cannot be used."""
     modality = _modality(dataset)
-    patient = str(dataset.get("PatientID") or "").strip()
-    if not patient:
-        raise SeriesError("a DICOM file must have a PatientID", "none", "export it with the identifier of patients.csv")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise SeriesError("an image must have rows and columns", "a header without them", "export the file again")
+    patient = str(dataset.get("PatientID") or "").strip()
+    if not patient:
+        raise SeriesError("a DICOM file must have a PatientID", "none", "export it with the identifier of patients.csv")
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if samples != 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise SeriesError("an image must be grey", "a coloured one", "leave colour maps and screen shots out")

@@ -8,7 +8,6 @@ there is none. NIfTI goes before DICOM SEG, and of several SEG objects the newes
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.dicom import Image
 from fedspine.cohort.files import File
 from fedspine.cohort.patient import Rejected, Volume
+from fedspine.cohort.quiet import quiet
 from fedspine.errors import SeriesError
 
 SAME_GRID_MM = 1e-3
@@ -87,7 +87,8 @@ def _mask(folder: Path, file: File, targets: Sequence[Image], cache: Cache) -> V
     if entry is None or ("refused" not in entry and voxels is None):
         try:
             read = _read_nifti if file.where.lower().endswith(SUFFIXES) else _read_segmentation
-            number, array = read(folder / file.where, targets)
+            with quiet():
+                number, array = read(folder / file.where, targets)
             voxels, entry = cache.put_array(key, array), {"target": number}
         except SeriesError as error:
             entry = {"refused": str(error)}
@@ -126,12 +127,10 @@ def _read_segmentation(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]
     import highdicom  # takes a while to load, and most sites have no SEG
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            seg = highdicom.seg.segread(path)
-            fractional = str(seg.SegmentationType) == "FRACTIONAL"
-            options = {} if fractional else {"combine_segments": True, "skip_overlap_checks": True}
-            volume = seg.get_volume(**options)
+        seg = highdicom.seg.segread(path)
+        fractional = str(seg.SegmentationType) == "FRACTIONAL"
+        options = {} if fractional else {"combine_segments": True, "skip_overlap_checks": True}
+        volume = seg.get_volume(**options)
     except Exception:  # the text of its errors may quote the header
         raise _broken() from None
     array = np.asarray(volume.array)

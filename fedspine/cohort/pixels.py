@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
+from fedspine.cohort.quiet import quiet
 from fedspine.cohort.series import Plane, Stack
 from fedspine.errors import SeriesError
 
@@ -69,8 +69,7 @@ def _read(folder: Path, stack: Stack) -> tuple[dict[tuple[str, int], Array], dic
 
 def _file(path: Path, indices: list[int]) -> dict[int, Array]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they may quote values of the header
+        with quiet():
             dataset = pydicom.dcmread(path)
             syntax = dataset.file_meta.get("TransferSyntaxUID")
             if syntax is not None and (UID(syntax).is_private or not UID(syntax).is_transfer_syntax):

@@ -86,14 +86,18 @@ def stacks_of(planes: Sequence[Plane]) -> tuple[list[Stack], list[tuple[str, Ser
     groups = [part for group in _by(planes, _kind) for part in _by_orientation(group)]
     largest = max((len(group) for group in groups), default=0)
     for group in groups:
-        for part in _by_moment(group):
+        place = min(plane.file for plane in group)
+        try:
+            if len(group) == 1 and largest >= STRAY_FROM and len(_by_orientation(planes)) > 1:
+                raise SeriesError(
+                    "the slices of a series must share one orientation", "a slice that lies across", "export it again"
+                )
+            parts = _by_moment(group)
+        except SeriesError as error:
+            refused.append((place, error))
+            continue
+        for part in parts:
             try:
-                if len(part) == 1 and largest >= STRAY_FROM and len(_by_orientation(planes)) > 1:
-                    raise SeriesError(
-                        "the slices of a series must share one orientation",
-                        "a slice that lies across",
-                        "export it again",
-                    )
                 stacks.append(_stack(part))
             except SeriesError as error:
                 refused.append((min(plane.file for plane in part), error))

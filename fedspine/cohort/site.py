@@ -44,10 +44,10 @@ def load_cohort(
         )
     omics = read_omics(folder, rejected)
     # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
-    store = Cache(folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()]))
-    imaging = read_dicom(folder, dicom, store, rows, progress or (lambda done, total: None))
-    masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
-    store.save()
+    place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
+    with Cache(place) as store:
+        imaging = read_dicom(folder, dicom, store, rows, progress or (lambda done, total: None))
+        masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
     rejected += imaging.rejected + refused
     if not imaging.images:
         raise CohortError(
@@ -73,7 +73,7 @@ STRANGER = "a patient in omics.csv must stand in patients.csv or have images; fo
 
 def _none_of(files: int, rejected: list[Rejected]) -> str:
     """Return how many files were of no use, with the reason most of them have in common."""
-    found = f"{files} files below dicom/ and none usable"
+    found = f"{files} {'file' if files == 1 else 'files'} below dicom/ and none usable"
     reasons = Counter(one.reason for one in rejected if one.where.startswith("dicom"))
     if not reasons:
         return found

@@ -1,0 +1,33 @@
+"""Keep the libraries that read files from telling what they read.
+
+Their warnings and log lines quote values of the header: names, dates, identifiers. While a file of a patient is open
+they are silent; what matters of it comes back as a reason of our own words.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LIBRARIES = ("pydicom", "highdicom", "nibabel", "nibabel.global", "pylibjpeg")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings and the log lines of `LIBRARIES` for a while."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    before = [(logger.disabled, logger.propagate) for logger in loggers]
+    silence = logging.NullHandler()  # without a handler at all, Python would print warnings as a last resort
+    for logger in loggers:
+        logger.disabled, logger.propagate = True, False
+        logger.addHandler(silence)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, (disabled, propagate) in zip(loggers, before, strict=True):
+            logger.disabled, logger.propagate = disabled, propagate
+            logger.removeHandler(silence)

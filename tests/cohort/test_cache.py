@@ -1,0 +1,178 @@
+"""A second start opens no DICOM file, and never trusts what has changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from fedspine.cohort.patient import Cohort
+from fedspine.cohort.site import load_cohort
+
+Write = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of image files opened from here on."""
+    names: list[str] = []
+    dcmread, load = pydicom.dcmread, nibabel.load
+
+    def count_dicom(path: Any, *args: Any, **options: Any) -> Any:
+        names.append(Path(path).name)
+        return dcmread(path, *args, **options)
+
+    def count_nifti(path: Any) -> Any:
+        names.append(Path(path).name)
+        return load(path)
+
+    monkeypatch.setattr(pydicom, "dcmread", count_dicom)
+    monkeypatch.setattr(nibabel, "load", count_nifti)
+    return names
+
+
+def same(one: Cohort, other: Cohort) -> None:
+    assert [patient.identifier for patient in one.patients] == [patient.identifier for patient in other.patients]
+    assert one.rejected == other.rejected
+    for left, right in zip(one.patients, other.patients, strict=True):
+        assert set(left.volumes) == set(right.volumes)
+        for contrast, volume in left.volumes.items():
+            np.testing.assert_array_equal(volume.voxels, right.volumes[contrast].voxels)
+            np.testing.assert_array_equal(volume.affine, right.volumes[contrast].affine)
+            assert volume.scanner == right.volumes[contrast].scanner
+        assert (left.mask is None) == (right.mask is None)
+        if left.mask is not None and right.mask is not None:
+            np.testing.assert_array_equal(left.mask.voxels, right.mask.voxels)
+
+
+def apart(cohort: Cohort) -> Cohort:
+    """Return the cohort with its arrays in memory, so that damage to the files does not reach them."""
+    patients = []
+    for patient in cohort.patients:
+        volumes = {name: replace(one, voxels=np.array(one.voxels)) for name, one in patient.volumes.items()}
+        mask = None if patient.mask is None else replace(patient.mask, voxels=np.array(patient.mask.voxels))
+        patients.append(replace(patient, volumes=volumes, mask=mask))
+    return replace(cohort, patients=tuple(patients))
+
+
+@pytest.fixture
+def full_site(site: Path) -> Path:
+    """Return the site with a mask, a broken series, a copy and a stray file."""
+    affine = load_cohort(site).patients[0].volumes["T1"].affine
+    (site / "masks").mkdir()
+    mask = np.ones((4, 6, 5), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine), site / "masks" / "P1.nii.gz")
+    broken = site / "dicom" / "P2-T2" / "001.dcm"
+    broken.write_bytes(broken.read_bytes()[:-8])
+    (site / "dicom" / "copy").write_bytes((site / "dicom" / "P2-T1" / "001.dcm").read_bytes())
+    (site / "dicom" / "stray.txt").write_text("x")
+    return site
+
+
+def test_a_second_load_opens_nothing_and_gives_the_same(full_site: Path, opened: list[str]) -> None:
+    first = load_cohort(full_site)
+    assert opened
+    opened.clear()
+    second = load_cohort(full_site)
+    assert opened == []
+    assert len(second.rejected) == 3
+    same(first, second)
+
+
+def test_cached_volumes_are_read_only_maps_of_the_disk(site: Path) -> None:
+    load_cohort(site)
+    voxels = load_cohort(site).patients[0].volumes["T1"].voxels
+    assert isinstance(voxels, np.memmap)
+    assert not voxels.flags.writeable
+
+
+def test_a_changed_an_added_and_a_removed_file_are_noticed(
+    site: Path, opened: list[str], write_series: Write, make_picture: Any
+) -> None:
+    load_cohort(site)
+    opened.clear()
+    write_series(site, "P1", "T1", voxels=make_picture(seed=9))
+    np.testing.assert_array_equal(load_cohort(site).patients[0].volumes["T1"].voxels, make_picture(seed=9))
+    assert len(opened) == 8  # four headers and four pictures, and none of the other series
+    opened.clear()
+    write_series(site, "P2", "STIR")
+    assert set(load_cohort(site).patients[1].volumes) == {"T1", "T2", "STIR"}
+    assert len(opened) == 8
+    (site / "dicom" / "P2-STIR" / "001.dcm").unlink()
+    assert set(load_cohort(site).patients[1].volumes) == {"T1", "T2"}
+
+
+def test_the_cache_is_for_its_owner_only(site: Path) -> None:
+    before = os.umask(0)
+    try:
+        load_cohort(site)
+    finally:
+        os.umask(before)
+    folder = site / ".fedspine" / "cache"
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (folder.parent, folder)] == [0o700, 0o700]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("damage", ["index", "flip", "short", "gone", "all"])
+def test_a_damaged_cache_is_made_again(full_site: Path, opened: list[str], damage: str) -> None:
+    first = apart(load_cohort(full_site))
+    folder = full_site / ".fedspine" / "cache"
+    arrays = sorted(folder.glob("*.npy"))
+    index = folder / "index.json"
+    if damage == "index":
+        index.write_bytes(index.read_bytes().replace(b"SAG T1", b"SAG T2"))
+    elif damage == "flip":
+        for array in arrays:
+            content = bytearray(array.read_bytes())
+            content[-1] ^= 1
+            array.write_bytes(content)
+    elif damage == "short":
+        arrays[0].write_bytes(arrays[0].read_bytes()[:-5])
+    elif damage == "gone":
+        arrays[0].unlink()
+    else:
+        for file in folder.iterdir():
+            file.write_bytes(b"")
+    opened.clear()
+    same(load_cohort(full_site), first)
+    assert opened
+    opened.clear()
+    same(load_cohort(full_site), first)
+    assert opened == []
+
+
+def test_arrays_that_nothing_names_any_more_are_removed(site: Path) -> None:
+    load_cohort(site)
+    folder = site / ".fedspine" / "cache"
+    assert len(list(folder.glob("*.npy"))) == 4
+    for file in (site / "dicom" / "P1-T1").iterdir():
+        file.unlink()
+    load_cohort(site)
+    assert len(list(folder.glob("*.npy"))) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cohort = load_cohort(site, cache=tmp_path / "file")
+    assert len(cohort.patients) == 2
+    assert not (site / ".fedspine").exists()
+
+
+def test_a_given_folder_keeps_its_other_contents(site: Path, tmp_path: Path, opened: list[str]) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "precious.npy").write_bytes(b"mine")
+    first = load_cohort(site, cache=shared)
+    opened.clear()
+    same(load_cohort(site, cache=shared), first)
+    assert opened == []
+    assert (shared / "precious.npy").read_bytes() == b"mine"
+    assert not (site / ".fedspine").exists()
