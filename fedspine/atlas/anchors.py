@@ -7,6 +7,7 @@ from patients. Anchors are drawn from the plan's seed at the server; what hospit
 from __future__ import annotations
 
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -46,10 +47,16 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
     return tensors
 
 
+_ROWS: WeakKeyDictionary[PatientTensors, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+"""Rows computed so far; an entry goes with its patient."""
+
+
 def rows_of(patient: PatientTensors) -> tuple[Tensor, Tensor]:
     """Return one patient's image features and omics as one row, and which are known: both (feature + omics,)."""
-    values, known = features(patient)
-    return torch.cat([values, patient.omics]), torch.cat([known, patient.omics_present])
+    if patient not in _ROWS:
+        values, known = features(patient)
+        _ROWS[patient] = torch.cat([values, patient.omics]), torch.cat([known, patient.omics_present])
+    return _ROWS[patient]
 
 
 def anchor_rows(plan: Plan) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ def multiclass_metrics(confusion: Tensor) -> dict[str, float]:
             continue
         for name, value in binary_metrics(hit, predicted - hit, total - truth - predicted + hit, truth - hit).items():
             rows[name].append(0.0 if math.isnan(value) and name in ("precision", "f1") else value)
-    averages = {name: float(np.nanmean(values)) if values else math.nan for name, values in rows.items()}
+    averages = {name: _mean([v for v in values if not math.isnan(v)]) for name, values in rows.items()}
     return {**averages, "accuracy": float(counts.diagonal().sum()) / total}
 
 
@@ -72,4 +72,8 @@ def auc_from_histogram(histogram: Tensor) -> float:
         truth = np.repeat([1, 0], len(scores))
         weights = np.concatenate([positive, negative])
         areas.append(float(roc_auc_score(truth, np.concatenate([scores, scores]), sample_weight=weights)))
-    return float(np.mean(areas)) if areas else math.nan
+    return _mean(areas)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

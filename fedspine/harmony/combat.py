@@ -37,6 +37,8 @@ class SiteSums:
         features: (feature,) Σy.
         cross: (p, feature) Σcyᵀ.
         squares: (feature,) Σy².
+        noise: standard deviation of the release's noise on each entry of `features`; 0 for exact sums.
+        square_noise: the same on each entry of `squares`.
     """
 
     count: Array
@@ -45,6 +47,8 @@ class SiteSums:
     features: Array
     cross: Array
     squares: Array
+    noise: float = 0.0
+    square_noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +81,16 @@ def sums(features: Array, covariates: Array) -> SiteSums:
     )
 
 
-def pool(sites: list[SiteSums]) -> Pooled:
-    """Return β, α and σ from the sums of all sites."""
+def pool(sites: list[SiteSums], prior_variance: float = 1.0) -> Pooled:
+    """Return β, α and σ from the sums of all sites.
+
+    Noisy squares may leave a variance that is negative or absurd, so it is drawn towards a public prior by as much as
+    the noise weighs (not at all for exact sums).
+
+    Args:
+        sites: released sums.
+        prior_variance: public guess of a feature's variance within a site.
+    """
     within = [_within(site) for site in sites]
     p = len(sites[0].covariates)
     beta: Array = np.zeros((p, len(sites[0].features)))
@@ -88,23 +100,29 @@ def pool(sites: list[SiteSums]) -> Pooled:
     intercepts = [_intercept(site, beta) for site in sites]
     alpha = sum(site.count * a for site, a in zip(sites, intercepts, strict=True)) / total
     residual = sum(_residual(w, beta) for w in within) / total
-    return Pooled(beta, np.asarray(alpha), np.sqrt(np.maximum(residual, FLOOR)))
+    weight = sum(site.square_noise**2 for site in sites) / (total * prior_variance) ** 2
+    variance = prior_variance + (residual - prior_variance) / (1 + weight)
+    floor = FLOOR if not np.any(weight) else 0.1 * prior_variance
+    return Pooled(beta, np.asarray(alpha), np.sqrt(np.maximum(variance, floor)))
 
 
-def site_effect(site: SiteSums, pooled: Pooled, noise_sd: float = 0.0, *, iterations: int = 200) -> SiteEffect:
+def site_effect(site: SiteSums, pooled: Pooled, *, iterations: int = 200) -> SiteEffect:
     """Return a site's γ* and δ* (posterior under ComBat's priors, which are taken across its features).
 
     Args:
         site: its released sums.
         pooled: what all sites share.
-        noise_sd: standard deviation of the noise on each entry of `site.features`.
         iterations: at most; stops at a relative change of 1e-4.
     """
     count = np.maximum(site.count, 1.0)
     location = (_intercept(site, pooled.beta) - pooled.alpha) / pooled.sigma
     squares = np.maximum(_residual(_within(site), pooled.beta) / pooled.sigma**2, FLOOR)  # about the site's own mean
     spread = np.maximum(squares / np.maximum(count - 1.0, 1.0), FLOOR)
-    extra = (noise_sd / (count * pooled.sigma)) ** 2
+    if site.square_noise:  # drawn towards no effect by as much as the noise weighs, as in `pool`
+        weight = (site.square_noise / (count * pooled.sigma**2)) ** 2
+        spread = np.clip(1.0 + (spread - 1.0) / (1 + weight), 0.25, 4.0)
+        squares = spread * np.maximum(count - 1.0, 1.0)
+    extra = (site.noise / (count * pooled.sigma)) ** 2
     prior_mean = location.mean()
     prior_variance = max(location.var(ddof=1) - float(extra.mean()), FLOOR) if len(location) > 1 else 1.0
     m, s2 = spread.mean(), max(spread.var(ddof=1), FLOOR) if len(spread) > 1 else 1.0

@@ -82,12 +82,12 @@ def pretrain(
 ) -> None:
     """Train `model` on public phantoms, eight at a time, without noise."""
     optimiser = optimiser_of(task, model, rate)
-    private = task.private_parameters(model)
+    everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.train()
     for _ in range(steps):
         chosen = torch.randint(len(phantoms), (8,), generator=draws).tolist()
         released = private_gradient(
-            private,
+            everything,
             [phantoms[i] for i in chosen],
             lambda phantom: task.patient_loss(model, phantom),
             clip=math.inf,
@@ -96,11 +96,11 @@ def pretrain(
             loss_bound=task.loss_bound,
             generator=draws,
         )
-        _step(task, model, optimiser, private, released.gradients, draws)
+        _step(task, model, optimiser, everything, released.gradients, draws)
 
 
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:
-    """Return the local optimiser over all trainable weights."""
+    """Return the local optimiser; weights that get no gradient, private or public, stay as they are."""
     return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate, betas=task.betas)
 
 

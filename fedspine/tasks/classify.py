@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, build_options
 from fedspine.evaluation.classification import auc_from_histogram, multiclass_metrics
+from fedspine.networks.parts import chosen_parameters
 from fedspine.networks.resnet import resnet
 from fedspine.tasks._task import Shared, network_input
 
@@ -23,9 +24,10 @@ CONFUSION, HISTOGRAM = 0.8, 0.6
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage; `widths` are the channels of the ResNet's stages."""
+    """Settings of the stage; `widths` are the channels of the ResNet's stages, `trained` see `networks.parts`."""
 
     widths: tuple[int, ...] = (8, 16, 32, 32)
+    trained: str = "norms and head"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Classify:
     channels: int
     classes: int
     options: Options
-    loss_bound: float = 4.0
+    loss_bound: float = 2.0
     betas: tuple[float, float] = (0.9, 0.999)
 
     def build(self) -> nn.Module:
@@ -54,8 +56,8 @@ class Classify:
         return F.cross_entropy(self.predict(model, patient), torch.tensor(patient.label))
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return all weights."""
-        return list(model.parameters())
+        """Return what patients train: all weights, or norms and head."""
+        return chosen_parameters(model, self.options.trained)
 
     def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""

@@ -58,7 +58,7 @@ class Encode:
     deviation: Tensor
     anchors: Tensor
     anchors_known: Tensor
-    loss_bound: float = 10.0
+    loss_bound: float = 5.0
     betas: tuple[float, float] = (0.9, 0.999)
 
     def build(self) -> Towers:

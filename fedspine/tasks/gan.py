@@ -46,7 +46,7 @@ class GanTask:
     contrasts: int
     size: int
     options: Options
-    loss_bound: float = 3.0
+    loss_bound: float = 2.0
     betas: tuple[float, float] = (0.5, 0.99)
 
     def build(self) -> Gan:

@@ -47,11 +47,11 @@ class Harmonise:
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return the pooled α and σ, and each site's own γ and δ, all on the scale of the features."""
         noise = noise_sd * self.scale
-        sums = {name: self._sums(site) for name, site in sites.items()}
+        sums = {name: self._sums(site, noise) for name, site in sites.items()}
         pooled = pool(list(sums.values()))
         own, before, after = {}, {}, {}
         for name, site in sums.items():
-            effect = site_effect(site, pooled, noise)
+            effect = site_effect(site, pooled)
             mean = site.features / site.count
             own[name] = {"gamma": _tensor(effect.gamma), "delta": _tensor(effect.delta)}
             before[name] = ((mean - pooled.alpha) / pooled.sigma).tolist()
@@ -62,12 +62,13 @@ class Harmonise:
             numbers={"harmonisation": {"features": list(self.names), "before": before, "after": after}},
         )
 
-    def _sums(self, site: Site) -> SiteSums:
+    def _sums(self, site: Site, noise: float) -> SiteSums:
         sums = {key: value.double().numpy() * self.scale for key, value in site.sums.items()}
         count = np.clip(sums["known"] / KNOWN, 1.0, max(site.patients, 1))
         none = np.zeros(0)
         empty = np.zeros((0, len(self.names)))
-        return SiteSums(count, none, np.zeros((0, 0)), sums["first"], empty, np.maximum(sums["second"] / SQUARE, 1e-3))
+        squares = np.maximum(sums["second"] / SQUARE, 1e-3)
+        return SiteSums(count, none, np.zeros((0, 0)), sums["first"], empty, squares, noise, noise / SQUARE)
 
 
 def _tensor(values: np.ndarray) -> Tensor:

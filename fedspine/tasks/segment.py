@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, build_options
 from fedspine.evaluation.classification import binary_metrics
+from fedspine.networks.parts import chosen_parameters
 from fedspine.networks.unet import unet
 from fedspine.tasks._task import Shared, network_input
 
@@ -23,9 +24,10 @@ FOUND = 0.1
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage; `features` are the U-Net's six widths."""
+    """Settings of the stage; `features` are the U-Net's six widths, `trained` see `networks.parts`."""
 
     features: tuple[int, ...] = (8, 8, 16, 32, 64, 8)
+    trained: str = "norms and head"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Segment:
 
     channels: int
     options: Options
-    loss_bound: float = 3.0
+    loss_bound: float = 2.0
     betas: tuple[float, float] = (0.9, 0.999)
 
     def build(self) -> nn.Module:
@@ -56,8 +58,8 @@ class Segment:
         return loss
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return all weights."""
-        return list(model.parameters())
+        """Return what patients train: all weights, or norms and head."""
+        return chosen_parameters(model, self.options.trained)
 
     def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""

@@ -1,0 +1,86 @@
+"""The book is chained, private to its owner, and says no when the budget is spent."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from fedspine.errors import BudgetSpent, PrivacyError
+from fedspine.privacy.accounting import Event, epsilon_rdp
+from fedspine.privacy.ledger import Entry, Ledger
+
+
+def entry(round_number: int = 1, fold: str = "train", sigma: float = 2.0) -> Entry:
+    return Entry("segment", round_number, fold, Event(sigma, 0.5, 4), 1.0, "digest", "os entropy")
+
+
+def test_what_is_booked_is_read_back_and_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.jsonl")
+    assert book.entries() == []
+    book.book(entry(1), max_epsilon=10, delta=1e-5)
+    book.book(entry(2), max_epsilon=10, delta=1e-5)
+    assert book.entries() == [entry(1), entry(2)]
+    assert (tmp_path / "ledger.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_spent_budget_refuses_and_books_nothing(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.jsonl")
+    cap = epsilon_rdp([entry().event] * 3, 1e-5)
+    for number in range(3):
+        book.book(entry(number + 1), max_epsilon=cap, delta=1e-5)
+    with pytest.raises(BudgetSpent, match="would not fit"):
+        book.book(entry(4), max_epsilon=cap, delta=1e-5)
+    assert len(book.entries()) == 3
+
+
+def test_held_out_patients_pay_apart_from_training_patients(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.jsonl")
+    cap = epsilon_rdp([entry().event], 1e-5)
+    book.book(entry(1, "train"), max_epsilon=cap, delta=1e-5)
+    book.book(entry(1, "held-out"), max_epsilon=cap, delta=1e-5)
+    with pytest.raises(BudgetSpent):
+        book.book(entry(2, "held-out"), max_epsilon=cap, delta=1e-5)
+
+
+@pytest.mark.parametrize("harm", ["change", "remove first", "remove middle", "garbage"])
+def test_a_ledger_that_was_tampered_with_refuses(tmp_path: Path, harm: str) -> None:
+    file = tmp_path / "ledger.jsonl"
+    book = Ledger(file)
+    for number in range(3):
+        book.book(entry(number + 1), max_epsilon=100, delta=1e-5)
+    lines = file.read_text().splitlines()
+    if harm == "change":
+        line = json.loads(lines[1])
+        line["event"]["noise_multiplier"] = 200.0
+        lines[1] = json.dumps(line)
+    elif harm == "remove first":
+        del lines[0]
+    elif harm == "remove middle":
+        del lines[1]
+    else:
+        lines[2] = lines[2][:40]
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(PrivacyError, match="unbroken chain"):
+        book.book(entry(4), max_epsilon=100, delta=1e-5)
+
+
+def _book_many(file: str, cap: float) -> None:
+    for number in range(10):
+        try:
+            Ledger(Path(file)).book(entry(number + 1), max_epsilon=cap, delta=1e-5)
+        except BudgetSpent:
+            return
+
+
+def test_two_processes_cannot_spend_the_same_budget_twice(tmp_path: Path) -> None:
+    cap = epsilon_rdp([entry().event] * 6, 1e-5)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_book_many, args=(str(tmp_path / "l.jsonl"), cap)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert len(Ledger(tmp_path / "l.jsonl").entries()) == 6

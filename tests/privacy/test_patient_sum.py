@@ -1,0 +1,126 @@
+"""The one primitive: clipped, noised once, empty or not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor, nn
+
+from fedspine.errors import PrivacyError
+from fedspine.privacy.patient_sum import PatientSum, noise_generator, poisson_sample
+from fedspine.privacy.sgd import LOSS_NORM, private_gradient
+
+SEED = torch.Generator().manual_seed(0)
+
+
+def test_the_clipped_sum_equals_a_straightforward_reference() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1))
+    patients = [torch.randn(n, 5) for n in (1, 4, 9)]
+    clip, bound = 0.05, 2.0
+
+    released = private_gradient(
+        list(net.parameters()),
+        patients,
+        lambda rows: (net(rows) ** 2).mean(),
+        clip=clip,
+        noise_multiplier=0.0,
+        expected=2.0,
+        loss_bound=bound,
+        generator=SEED,
+    )
+
+    reference = torch.zeros(sum(p.numel() for p in net.parameters()))
+    losses = 0.0
+    for rows in patients:
+        net.zero_grad()
+        loss = (net(rows) ** 2).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        flat = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        limit = clip * math.sqrt(1 - LOSS_NORM**2)
+        reference += flat * min(1.0, limit / float(flat.norm()))
+        losses += min(float(loss.detach()), bound)
+    found = torch.cat([g.flatten() for g in released.gradients])
+    assert torch.allclose(found, reference / 2.0, rtol=1e-5, atol=1e-8)
+    assert released.loss == pytest.approx(losses / 2.0, rel=1e-4)
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=6),
+    st.floats(0.01, 100),
+)
+def test_one_patient_moves_the_sum_by_at_most_the_clip(rows: list[list[float]], clip: float) -> None:
+    def total(members: list[list[float]]) -> Tensor:
+        patients = PatientSum([torch.zeros(3, dtype=torch.float64)], clip)
+        for row in members:
+            patients.add([torch.tensor(row, dtype=torch.float64)])
+        return patients.release(0.0, SEED)[0]
+
+    for gone in range(len(rows)):
+        assert (total(rows) - total(rows[:gone] + rows[gone + 1 :])).norm() <= clip * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_term_that_is_not_finite_counts_as_zero(value: float) -> None:
+    patients = PatientSum([torch.zeros(2)], 1.0)
+    patients.add([torch.tensor([0.5, 0.0])])
+    patients.add([torch.tensor([value, 1.0])])
+    assert patients.release(0.0, SEED)[0].tolist() == [0.5, 0.0]
+
+
+def test_an_empty_sample_still_gets_its_noise_and_takes_its_step() -> None:
+    weight = nn.Parameter(torch.zeros(20_000))
+    released = private_gradient(
+        [weight],
+        [],
+        lambda patient: None,
+        clip=2.0,
+        noise_multiplier=1.5,
+        expected=3.0,
+        loss_bound=1.0,
+        generator=noise_generator(0, "empty"),
+    )
+    assert float(released.gradients[0].std()) == pytest.approx(2.0 * 1.5 / 3.0, rel=0.03)
+
+
+def test_noise_is_gaussian_with_the_claimed_deviation() -> None:
+    patients = PatientSum([torch.zeros(50_000)], 0.7)
+    noise = patients.release(2.0, noise_generator(1, "noise"))[0].double().numpy()
+    assert stats.kstest(noise / (2.0 * 0.7), "norm").pvalue > 1e-3
+
+
+def test_a_sum_is_released_once() -> None:
+    patients = PatientSum([torch.zeros(1)], 1.0)
+    patients.release(1.0, SEED)
+    with pytest.raises(PrivacyError, match="released once"):
+        patients.release(1.0, SEED)
+
+
+def test_noise_without_a_bound_is_refused() -> None:
+    with pytest.raises(PrivacyError, match="finite clip"):
+        PatientSum([torch.zeros(1)], math.inf).release(1.0, SEED)
+
+
+def test_production_noise_differs_every_time_and_seeded_noise_does_not() -> None:
+    def draw(seed: int | None, *purpose: object) -> list[float]:
+        drawn: list[float] = torch.randn(4, generator=noise_generator(seed, *purpose)).tolist()
+        return drawn
+
+    assert draw(None) != draw(None)
+    assert draw(3, "site", 1) == draw(3, "site", 1)
+    assert draw(3, "site", 1) != draw(3, "site", 2)
+
+
+def test_poisson_sampling_takes_each_patient_at_the_rate_and_may_take_none() -> None:
+    generator = noise_generator(0, "sampling")
+    draws = [poisson_sample(10, 0.3, generator) for _ in range(3000)]
+    counts = torch.bincount(torch.tensor([i for draw in draws for i in draw]), minlength=10) / len(draws)
+    assert torch.allclose(counts, torch.full((10,), 0.3), atol=0.04)
+    assert any(not draw for draw in draws)
+    assert len({len(draw) for draw in draws}) > 5
+    assert poisson_sample(5, 1.0, generator) == [0, 1, 2, 3, 4]
