@@ -1,14 +1,15 @@
 """Read `dicom/` of a site folder: every MR or CT series to a volume, the best one of each contrast for each patient.
 
-Where two series of a patient show one contrast, the one with more slices is used, then the one with finer pixels,
-then (diffusion only) the one whose b-value is nearest to 800 s/mm², then the newest SeriesNumber. When the better one
-cannot be decoded the next one takes its place.
+Where two series of a patient show one contrast, one is used: first the one in the plane (sagittal, coronal, axial) in
+which the patient has the most contrasts, so that a sagittal T1 does not meet an axial T2; then the one with more
+slices, then with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest
+SeriesNumber. When the better one cannot be decoded the next one takes its place.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,12 +91,14 @@ def read_dicom(
     return Imaging(images, segmentations, frozenset(two_people), rejected)
 
 
-UNKNOWN_PATIENT = "a PatientID must stand in patients.csv; found one that does not; add a row or take the files out."
+UNKNOWN_PATIENT = (
+    "a PatientID must stand in patients.csv; found one that does not; add the row (spreadsheets drop leading zeros)."
+)
 TWO_PEOPLE = (
     "one PatientID must mean one person; found two names or birth dates under it; give each person an id of their own."
 )
 SPARE = (
-    "one series of a contrast is used; found another with fewer slices, coarser pixels or an older number; "
+    "one series of a contrast is used; found another in a rarer plane, with fewer slices, with coarser pixels or older; "
     "take the better one out to use it."
 )
 
@@ -149,8 +152,9 @@ def _patient_images(
             for stack in stacks:
                 by_contrast[stack.contrast].append(stack)
     images: dict[str, Image] = {}
+    usual = _usual_planes(by_contrast)
     for contrast, stacks in sorted(by_contrast.items()):
-        for stack in sorted(stacks, key=_rank):
+        for stack in sorted(stacks, key=lambda one: (one.plane not in usual, *_rank(one))):
             if contrast in images:
                 rejected.append(Rejected(stack.files[0], SPARE, patient))
                 continue
@@ -158,6 +162,13 @@ def _patient_images(
             if volume is not None:
                 images[contrast] = Image(volume, stack.header.frame_of_reference)
     return images
+
+
+def _usual_planes(by_contrast: Mapping[str, Sequence[Stack]]) -> set[int]:
+    """Return the planes in which a patient has the most contrasts; all of them where they tie."""
+    planes = [{stack.plane for stack in stacks} for contrast, stacks in by_contrast.items() if contrast != "other"]
+    count = {plane: sum(plane in several for several in planes) for plane in range(3)}
+    return {plane for plane in range(3) if count[plane] == max(count.values())}
 
 
 def _rank(stack: Stack) -> tuple[float, float, float, int, str]:

@@ -7,16 +7,26 @@ they are silent; what matters of it comes back as a reason of our own words.
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# warnings and loggers belong to the whole process, so one thread at a time may silence them
+_LOCK = threading.RLock()
 LIBRARIES = ("pydicom", "highdicom", "nibabel", "nibabel.global", "pylibjpeg")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence warnings and the log lines of `LIBRARIES` for a while."""
+    with _LOCK, _silenced(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     before = [(logger.disabled, logger.propagate) for logger in loggers]
     silence = logging.NullHandler()  # without a handler at all, Python would print warnings as a last resort
@@ -24,9 +34,7 @@ def quiet() -> Iterator[None]:
         logger.disabled, logger.propagate = True, False
         logger.addHandler(silence)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for logger, (disabled, propagate) in zip(loggers, before, strict=True):
             logger.disabled, logger.propagate = disabled, propagate

@@ -75,6 +75,11 @@ class Stack:
         return len(self.planes), *self.header.shape
 
     @property
+    def plane(self) -> int:
+        """The patient axis that the slices are stacked along: 0 sagittal, 1 coronal, 2 axial."""
+        return int(np.argmax(np.abs(self.affine[:3, 0])))
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Every file of the stack, each once."""
         return tuple(dict.fromkeys(plane.file for slice_planes in self.planes for plane in slice_planes))

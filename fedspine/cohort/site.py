@@ -50,11 +50,7 @@ def load_cohort(
         masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
     rejected += imaging.rejected + refused
     if not imaging.images:
-        raise CohortError(
-            "at least one patient must have a usable image",
-            _none_of(len(dicom), rejected),
-            "export the images again, or give the folder that holds them",
-        )
+        raise _no_image(len(dicom), rejected)
     identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
     patients = [_patient(one, rows or {}, imaging.images, masks, omics) for one in identifiers]
@@ -71,14 +67,15 @@ NOTHING = "a patient must have images or omics; found neither; add them or take 
 STRANGER = "a patient in omics.csv must stand in patients.csv or have images; found one who does not; add the row."
 
 
-def _none_of(files: int, rejected: list[Rejected]) -> str:
-    """Return how many files were of no use, with the reason most of them have in common."""
+def _no_image(files: int, rejected: list[Rejected]) -> CohortError:
+    """Return the error of a site without any image, with the reason that most of its files have in common."""
     found = f"{files} {'file' if files == 1 else 'files'} below dicom/ and none usable"
     reasons = Counter(one.reason for one in rejected if one.where.startswith("dicom"))
-    if not reasons:
-        return found
-    rule, what, *_ = reasons.most_common(1)[0][0].split("; ")
-    return f"{found} (most often: {rule}, {what})"
+    if reasons:
+        rule, what, *_ = reasons.most_common(1)[0][0].split("; ")
+        found += f" (most often: {rule}, {what})"
+    remedy = "export the images again, or give the folder that holds them"
+    return CohortError("at least one patient must have a usable image", found, remedy)
 
 
 def _strangers(omics: Omics, identifiers: list[str], imaging: Imaging) -> list[Rejected]:

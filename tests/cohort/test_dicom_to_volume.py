@@ -191,6 +191,19 @@ def test_the_series_with_more_slices_then_finer_pixels_then_newer_number_is_used
     assert sorted(one.where for one in cohort.rejected) == [f"dicom/{folder}/000.dcm" for folder in "acd"]
 
 
+def test_the_plane_of_most_contrasts_goes_before_the_number_of_slices(
+    tmp_path: Path, write_series: Write, make_picture: Any
+) -> None:
+    write_series(tmp_path, contrast="T1")
+    write_series(tmp_path, contrast="STIR")
+    write_series(tmp_path, contrast="T2", folder="sagittal")
+    axial = {"orientation": (1, 0, 0, 0, 1, 0), "voxels": make_picture((9, 6, 5))}
+    write_series(tmp_path, contrast="T2", folder="axial", **axial)
+    cohort = load_cohort(tmp_path)
+    assert only(cohort, "T2").voxels.shape == (4, 6, 5)
+    assert [one.where for one in cohort.rejected] == ["dicom/axial/000.dcm"]
+
+
 def test_the_next_best_series_serves_when_the_best_cannot_be_decoded(
     tmp_path: Path, write_series: Write, make_picture: Any
 ) -> None:

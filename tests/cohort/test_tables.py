@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fedspine.cohort.patient import Rejected
 from fedspine.cohort.tables import Omics, read_omics, read_patients
@@ -148,3 +151,16 @@ def test_an_unknown_column_and_a_row_without_an_id_are_named(tmp_path: Path) -> 
     rejected: list[Rejected] = []
     assert set(read_patients(tmp_path, rejected) or {}) == {"P1"}
     assert [one.where for one in rejected] == ["patients.csv, column 2", "patients.csv, line 3"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | st.text('patient,;\n"\r\t1.x\0', max_size=60).map(str.encode))
+def test_any_bytes_at_all_are_a_table_or_refused(tmp_path: Path, raw: bytes) -> None:
+    for head in (b"", b"patient,label,grade\n", b"patient;a\r\nP1;1\r\n"):
+        for name in ("patients.csv", "omics.csv"):
+            (tmp_path / name).write_bytes(head + raw)
+        with contextlib.suppress(CohortError):
+            read_patients(tmp_path, [])
+        assert all(
+            len(row) == len(table.columns) for table in [read_omics(tmp_path, [])] for row in table.rows.values()
+        )
