@@ -98,7 +98,7 @@ TWO_PEOPLE = (
     "one PatientID must mean one person; found two names or birth dates under it; give each person an id of their own."
 )
 SPARE = (
-    "one series of a contrast is used; found another in a rarer plane, with fewer slices, with coarser pixels or older; "
+    "one series of a contrast is used; found another in a rarer plane, fewer slices, coarser pixels or older; "
     "take the better one out to use it."
 )
 
