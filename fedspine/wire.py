@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fedspine.errors import EgressBlocked
+from fedspine.errors import EgressBlocked, PrivacyError
 from fedspine.tasks._task import Measured, Trained
 
 ARRAYS, SHARED, ORDER, NUMBERS = "arrays", "shared", "order", "numbers"
@@ -27,7 +27,13 @@ NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition"}), STAGE: froze
 
 
 def schema_of(task: Trained | Measured, model: nn.Module | None) -> Schema:
-    """Return the arrays that a stage's reply must hold: a trained network's weights, or a term's names and shapes."""
+    """Return the arrays that a stage's reply must hold: a trained network's weights, or a term's names and shapes.
+
+    Raises:
+        PrivacyError: if the network has buffers. Running statistics are sums over patients without clip or noise.
+    """
+    if model is not None and next(model.buffers(), None) is not None:
+        raise PrivacyError("a trained network must have no buffers; found some; use GroupNorm in place of BatchNorm")
     tensors = model.state_dict() if isinstance(task, Trained) and model is not None else {}
     if isinstance(task, Measured):
         tensors = task.zeros()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from monai.networks.nets.resnet import ResNet
 from torch import nn
 
+GROUPS = 4
+
 
 def resnet(channels: int, classes: int, widths: Sequence[int]) -> nn.Module:
     """Return a 2-D residual network (He 2016, MONAI's `ResNet`), one basic block per width.
@@ -25,6 +27,19 @@ def resnet(channels: int, classes: int, widths: Sequence[int]) -> nn.Module:
         conv1_t_size=5,
         conv1_t_stride=2,
         num_classes=classes,
-        norm=("group", {"num_groups": 4}),
     )
+    return without_batch_norm(network)
+
+
+def without_batch_norm(network: nn.Module) -> nn.Module:
+    """Return `network`, still untrained, with every batch normalisation replaced by a fresh group normalisation.
+
+    MONAI 1.6 passes `norm` to the ResNet's first layer only and leaves batch normalisation in its blocks. Batch
+    statistics would couple slices, and running averages are sums over patients that nobody clipped or noised.
+    """
+    for name, module in list(network.named_children()):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            setattr(network, name, nn.GroupNorm(GROUPS, module.num_features))
+        else:
+            without_batch_norm(module)
     return network

@@ -1,0 +1,120 @@
+"""What the privacy proof needs of every task there is, whatever it computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.errors import PrivacyError
+from fedspine.privacy.sgd import private_gradient
+from fedspine.tasks._rounds import Strength, measure
+from fedspine.tasks._task import Measured, Trained
+from fedspine.wire import schema_of
+
+from .conftest import House, random_patient, tiny_plan
+
+STAGES = [stage.name for stage in tiny_plan().stage]
+TRAINED = ["gan", "segment", "classify", "encode"]
+SEED = torch.Generator().manual_seed(0)
+
+
+def noiseless_sum(house: House, stage: str, patients: list[PatientTensors], clip: float) -> Tensor:
+    """Return what a site would release of `patients` if there were no noise, flat."""
+    task = house.tasks[stage]
+    if isinstance(task, Measured):
+        sums = measure(task, patients, Strength(clip, 0.0), SEED)
+        return torch.cat([value.flatten() for value in sums.values()])
+    model = house.models[stage]
+    released = private_gradient(
+        task.private_parameters(model),
+        patients,
+        lambda patient: task.patient_loss(model, patient),
+        clip=clip,
+        noise_multiplier=0.0,
+        expected=1.0,
+        loss_bound=task.loss_bound,
+        generator=SEED,
+    )
+    loss = torch.tensor([released.loss * 0.3 * clip / task.loss_bound])
+    return torch.cat([*(gradient.flatten() for gradient in released.gradients), loss])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10_000), clip=st.sampled_from([1e-3, 1.0]))
+def test_removing_one_patient_moves_the_noiseless_sum_by_at_most_the_clip(
+    house: House, stage: str, seed: int, clip: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    patients = [random_patient(generator, complete=i == 0) for i in range(4)]
+    everyone = noiseless_sum(house, stage, patients, clip)
+    for gone in (0, 2):
+        others = patients[:gone] + patients[gone + 1 :]
+        moved = float((everyone - noiseless_sum(house, stage, others, clip)).norm())
+        assert moved <= clip * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_patients_term_does_not_depend_on_who_else_is_there(house: House, stage: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    first, *others = (random_patient(generator, complete=True) for _ in range(4))
+    alone = noiseless_sum(house, stage, [first], 1.0)
+    difference = noiseless_sum(house, stage, [first, *others], 1.0) - noiseless_sum(house, stage, others, 1.0)
+    assert float(alone.norm()) > 1e-4
+    assert torch.allclose(alone, difference, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["tokens", "segment-test", "classify-test", "encode-test"])
+def test_counts_have_norm_one_at_most_so_that_clipping_changes_nothing(house: House, stage: str) -> None:
+    task = house.tasks[stage]
+    assert isinstance(task, Measured)
+    for seed in range(5):
+        term = task.term(random_patient(torch.Generator().manual_seed(seed), complete=True))
+        assert term is not None
+        assert torch.cat([value.flatten() for value in term.values()]).norm() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_patient_with_nothing_is_no_error(house: House, stage: str) -> None:
+    size, contrasts = house.plan.data.size, len(house.plan.data.contrasts)
+    columns = len(house.plan.data.omics)
+    nobody = PatientTensors(
+        torch.zeros(1, contrasts, size, size),
+        torch.zeros(contrasts),
+        None,
+        -1,
+        torch.zeros(columns),
+        torch.zeros(columns),
+    )
+    assert torch.isfinite(noiseless_sum(house, stage, [nobody], 1.0)).all()
+
+
+@pytest.mark.parametrize(
+    "stage", [s.name for s in tiny_plan().stage if s.task in ("gan", "segment", "classify", "encode")]
+)
+def test_only_private_parameters_get_a_patients_gradient(house: House, stage: str) -> None:
+    task = house.tasks[stage]
+    assert isinstance(task, Trained)
+    model = house.models[stage]
+    loss = task.patient_loss(model, random_patient(torch.Generator().manual_seed(1), complete=True))
+    assert loss is not None
+    chosen = task.private_parameters(model)
+    gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
+    assert any(g is not None and bool(g.abs().sum() > 0) for g in gradients)
+    assert 0 < sum(p.numel() for p in chosen) <= sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_no_network_keeps_running_statistics_of_patients(house: House, stage: str) -> None:
+    model = house.models[stage]
+    assert not list(model.buffers())
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def test_a_network_with_running_statistics_is_never_sent(house: House) -> None:
+    with pytest.raises(PrivacyError, match="no buffers"):
+        schema_of(house.tasks["segment"], nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)))
