@@ -4,7 +4,7 @@ The order of the rules (the first that applies decides):
 
 1. CT is CT; a localizer of any modality is `other`.
 2. Derived pictures that are no anatomy (phase, fractional anisotropy, subtraction, projection, fat fraction, maps of
-   T1 or T2) are `other`; a derived map called ADC is `ADC`, its exponential is `other`.
+   T1, T2 or the field) are `other`; a derived map called ADC is `ADC`, its exponential is `other`.
 3. Diffusion weighting (b of 50 s/mm² or more, or ImageType says so) is `DWI`; the b = 0 picture of a diffusion series
    and any other echo-planar picture are `other`.
 4. A name of T2*-weighting (T2*, MEDIC, MERGE, mFFE) or of susceptibility (SWI) is `other`: such series combine several
@@ -14,8 +14,9 @@ The order of the rules (the first that applies decides):
 6. Gradient echo: echo time under 8 ms is `T1`; longer is T2*, which is `other`.
 7. Spin echo: echo time under 40 ms is `T1` with a repetition time under 1,500 ms and proton density, which is `other`,
    with one over 1,800 ms; echo time of 60 ms or more is `T2`.
-8. Text: FLAIR, STIR, ADC, DWI, T1, T2, in this order.
-9. Anything else is `other`.
+8. The contrast that an Enhanced object names itself (AcquisitionContrast).
+9. Text: FLAIR, STIR, ADC, DWI, T1, T2, in this order.
+10. Anything else is `other`.
 
 `T1` becomes `T1c` with a contrast agent in the header or text; a text that says "pre" or "without" wins over a header
 that names an agent, because consoles fill the agent in for the whole examination.
@@ -48,6 +49,7 @@ class SeriesHeader:
     sequence: str = ""
     scanning_sequence: tuple[str, ...] = ()
     image_type: tuple[str, ...] = ()
+    acquisition_contrast: str = ""
     contrast_agent: str = ""
     echo_time_ms: float | None = None
     repetition_time_ms: float | None = None
@@ -91,13 +93,14 @@ NOT_ANATOMY = frozenset(
     {"PHASE", "P", "PHASE MAP", "IMAGINARY", "I", "REAL", "R", "VELOCITY", "SUB", "SUBTRACTION"}
     | {"MIP", "MNIP", "MINIP", "MAX_IP", "PROJECTION IMAGE", "FAT", "F", "FF", "FAT_FRACTION"}
     | {"T1_MAP", "T1 MAP", "T2_MAP", "T2 MAP", "T2STAR_MAP", "FA", "EXP", "EADC", "FRACTIONAL_ANISOTROPY"}
+    | {"B0", "B0 MAP", "B1", "B1 MAP", "FIELD_MAP"}
 )
 
 
 def _derived(header: SeriesHeader) -> str | None:
     words, text = set(header.image_type), _text(header)
     derived = "DERIVED" in words
-    if _says(r"e-?adc|exp(onential)?\b.*(adc|apparent)", text) or words & NOT_ANATOMY:
+    if words & NOT_ANATOMY or _says(r"e-?adc|exp(onential)?\b.*(adc|apparent)|field.?map|b1.?map|shim|calib", text):
         return "other"
     if "ADC" in words or (derived and _says(r"adc|apparent diff", text)):
         return "ADC"
@@ -159,6 +162,14 @@ def _spin(header: SeriesHeader) -> str | None:
     return "other" if echo_ms < SHORT_ECHO_TO_MS and repetition_ms > LONG_REPETITION_FROM_MS else None
 
 
+# DICOM C.8.13.3.3.1; what is not here is no contrast of ours
+NAMED = {"DIFFUSION": "DWI", "FLUID_ATTENUATED": "FLAIR", "STIR": "STIR", "T1": "T1", "T2": "T2", "UNKNOWN": None}
+
+
+def _named(header: SeriesHeader) -> str | None:
+    return NAMED.get(header.acquisition_contrast, "other") if header.acquisition_contrast else None
+
+
 WORDS = (
     ("other", r"pd\b|proton"),
     ("T1", r"t1.?flair|mp-?rage|tfl3d"),
@@ -198,5 +209,6 @@ RULES: tuple[Callable[[SeriesHeader], str | None], ...] = (
     _inversion,
     _gradient,
     _spin,
+    _named,
     _words,
 )

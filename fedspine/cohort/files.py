@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fedspine.cohort.patient import Rejected
 
-LEAVES = Rejected("", "a link must stay inside the site folder; found one that leaves it; copy the files in.")
-UNREADABLE = Rejected("", "a folder must be readable; found one that is not; check its access rights.")
+LEAVES = "a link must stay inside the site folder; found one that leaves it; copy the files in."
+UNREADABLE = "a folder must be readable; found one that is not; check its access rights."
+NO_FILE = "an entry must be a file or a folder; found neither, or one that just went; take it out."
 
 
 @dataclass(frozen=True)
@@ -39,30 +40,42 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
     if not start.exists():
         return found, refused
     if not _inside(start, root):
-        return found, [Rejected(room, LEAVES.reason)]
+        return found, [Rejected(room, LEAVES)]
     pending, visited = [(str(start), room)], {os.path.realpath(start)}
     while pending:
         place, where = pending.pop()
         try:
             entries = list(os.scandir(place))
         except OSError:
-            refused.append(Rejected(where, UNREADABLE.reason))
+            refused.append(Rejected(where, UNREADABLE))
             continue
         for entry in entries:
             inner = f"{where}/{entry.name}"
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink() and not _inside(Path(entry.path), root):
-                refused.append(Rejected(inner, LEAVES.reason))
+                refused.append(Rejected(inner, LEAVES))
             elif entry.is_dir():
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                 if real not in visited:  # a link to a folder above would go round for ever
                     visited.add(real)
                     pending.append((entry.path, inner))
-            elif entry.is_file():
-                stat = entry.stat()
-                found.append(File(inner, stat.st_size, stat.st_mtime_ns))
+            else:
+                file = _file(entry, inner)
+                if file is None:
+                    refused.append(Rejected(inner, NO_FILE))
+                else:
+                    found.append(file)
     return sorted(found, key=lambda file: file.where), sorted(refused, key=lambda one: one.where)
+
+
+def _file(entry: os.DirEntry[str], where: str) -> File | None:
+    """Return the file at `entry`, or `None` for a dangling link, a socket or a file that vanished meanwhile."""
+    try:
+        stat = entry.stat()
+        return File(where, stat.st_size, stat.st_mtime_ns) if entry.is_file() else None
+    except OSError:
+        return None
 
 
 def _inside(path: Path, root: Path) -> bool:

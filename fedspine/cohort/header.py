@@ -64,6 +64,8 @@ TEXT_KEYWORDS = (
     "PulseSequenceName",
     "ScanningSequence",
     "EchoPulseSequence",
+    "EchoPlanarPulseSequence",
+    "AcquisitionContrast",
     "ContrastBolusAgent",
 )
 

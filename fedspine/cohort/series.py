@@ -236,12 +236,15 @@ def _step(positions_mm: NDArray[np.float64], normal: NDArray[np.float64], thickn
 def series_header(header: FileHeader, frame: Frame) -> SeriesHeader:
     """Return what `cohort.contrast` looks at."""
     text = header.text
+    codes = (text.get("ScanningSequence") or text.get("EchoPulseSequence", "")).upper().split()
+    codes += ["EP"] if text.get("EchoPlanarPulseSequence") == "YES" else []
     return SeriesHeader(
         modality=header.modality,
         description=text.get("SeriesDescription", ""),
         protocol=text.get("ProtocolName", ""),
         sequence=f"{text.get('SequenceName', '')} {text.get('PulseSequenceName', '')}".strip(),
-        scanning_sequence=tuple((text.get("ScanningSequence") or text.get("EchoPulseSequence", "")).upper().split()),
+        scanning_sequence=tuple(codes),
+        acquisition_contrast=text.get("AcquisitionContrast", ""),
         image_type=frame.image_type,
         contrast_agent=text.get("ContrastBolusAgent", ""),
         echo_time_ms=frame.echo_time_ms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.errors import InvalidDicomError
@@ -69,6 +70,12 @@ def only(cohort: Cohort) -> tuple[str, Volume]:
             (1, 80, 80),
             Scanner("CANON_MEC", "Galan 3T", 3.0, "32ch Head SPDR", 79.0, 10000.0, None, 0.0),
         ),
+        (
+            "siemens_vida_enhanced",
+            "other",
+            (6, 64, 64),
+            Scanner("Siemens HealthCare GmbH", "MAGNETOM Vida", 3.0, "HeadNeck_20_TCS", 30.0, 500.0, None, None),
+        ),
         ("uih_umr770_t1", "T1", (1, 512, 460), Scanner("UIH", "uMR 770", 3.0, None, 3.1, 7.25, 750.0, None)),
     ],
 )
@@ -77,6 +84,13 @@ def test_a_real_slice_of_each_vendor_is_identified(
 ) -> None:
     found, volume = only(load_cohort(site_of(tmp_path, SAMPLES / f"{name}.dcm")))
     assert (found, volume.voxels.shape, volume.scanner) == (contrast, shape, scanner)
+
+
+def test_an_enhanced_file_of_a_scanner_has_the_geometry_that_other_readers_find(tmp_path: Path) -> None:
+    _, volume = only(load_cohort(site_of(tmp_path, SAMPLES / "siemens_vida_enhanced.dcm")))
+    # dcm2niix's result for the same file, turned into DICOM's axes and order
+    expected = np.array([[0, 0, 3.375, -109.79], [0, 3.375, 0, -58.47729], [2.4, 0, 0, -5.40356], [0, 0, 0, 1.0]])
+    np.testing.assert_allclose(volume.affine, expected, atol=1e-4)
 
 
 def test_a_private_b_value_serves_where_the_standard_one_is_missing(tmp_path: Path) -> None:
