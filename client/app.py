@@ -17,6 +17,7 @@ from client.policy import CODES
 from client.rounds import Answer, Order, answer, enrol
 from fedspine.config import Plan, check_plan, load_plan
 from fedspine.errors import BudgetSpent, ConfigError, EgressBlocked, InputError, PrivacyError, Refused
+from fedspine.phantom.embedded import embedded_sites
 from fedspine.wire import ARRAYS, NUMBERS, ORDER, SHARED
 
 ERROR_CODE = 100
@@ -52,13 +53,18 @@ def configured_hospital(context: Context) -> Hospital:
         raise ConfigError(
             "a SuperNode must name its site folder", "no 'site'", "start it with --node-config 'site=\"…\"'"
         )
-    number = int(node["partition-id"])
-    run = Path(str(context.run_config["out"]))
-    folders = site_folders(Path(str(context.run_config["data"])) if context.run_config["data"] else run / "phantoms")
+    number, run = int(node["partition-id"]), run_folder(context)
+    folders = site_folders(
+        Path(str(context.run_config["data"])) if context.run_config["data"] else embedded_sites(run, 0)
+    )
     if number >= len(folders):
         raise ConfigError("a simulation must have a site folder per node", f"{len(folders)}", "lower num-supernodes")
-    folder = folders[number]
-    return Hospital(folder, run / "sites" / folder.name, simulation_seed=0, partition=number)
+    return Hospital(folders[number], run / "sites" / folders[number].name, partition=number)
+
+
+def run_folder(context: Context) -> Path:
+    """Return the run folder of Flower's own simulation: the run setting `out`, or one below the home directory."""
+    return Path(str(context.run_config["out"] or Path.home() / ".fedspine" / "runs" / str(context.run_id)))
 
 
 def site_folders(parent: Path) -> list[Path]:

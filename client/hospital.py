@@ -30,16 +30,12 @@ class Hospital:
     Args:
         folder: the site folder.
         state: where ledger, egress log and optimiser state lie.
-        simulation_seed: set only by a simulation: fixes sampling and noise. In production it is `None`.
         partition: the site's number in a simulation, else `None`.
-        threads: torch threads where `site.toml` does not say; 0 means all cores.
     """
 
     folder: Path
     state: Path
-    simulation_seed: int | None = None
     partition: int | None = None
-    threads: int = 0
 
     @property
     def name(self) -> str:
@@ -67,13 +63,19 @@ class Hospital:
             return Site(allow_no_privacy=True, max_epsilon=float("inf"), max_delta=1.0, minimum_cohort=1)
         return load_site(self.folder)
 
-    def noise_seed(self, policy: Site) -> int | None:
-        """Return the seed of sampling and noise: `None`, the system's entropy, unless a test or simulation fixes it."""
-        return policy.seed if policy.seed is not None else self.simulation_seed
+    def noise_seed(self, policy: Site, plan: Plan) -> int | None:
+        """Return the seed of sampling and noise: `None`, the system's entropy, unless this is a test or simulation.
+
+        A plan's seed is known to the server, which could subtract noise drawn from it, so it counts only where server
+        and hospital are played on one machine.
+        """
+        if policy.seed is not None:
+            return policy.seed
+        return plan.seed if self.simulated else None
 
     def use_threads(self, policy: Site) -> None:
-        """Set torch's threads for this process."""
-        torch.set_num_threads(policy.threads or self.threads or os.cpu_count() or 1)
+        """Set torch's threads for this process: all cores if `site.toml` does not say."""
+        torch.set_num_threads(policy.threads or os.cpu_count() or 1)
 
     def patients(self, plan: Plan) -> dict[str, list[PatientTensors]]:
         """Return the patients of each fold on the plan's grid; kept in memory for the next message, if there is one."""

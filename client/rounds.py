@@ -84,7 +84,7 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     task = make(plan, stage, order.shared, order.arrays)
     strength = Strength.of(plan, stage)
     patients = [harmonised(patient, order.shared) for patient in sides[stage.fold]]
-    seed = hospital.noise_seed(policy)
+    seed = hospital.noise_seed(policy, plan)
     noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
     _book(hospital, order, strength, policy, seed)
     numbers = {"patients": float(len(patients))}

@@ -105,8 +105,9 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="Takes the place of the plan's seed.", min=0)] = None,
 ) -> None:
     """Train a federation over site folders on this machine and write a run folder with a report."""
+    from fedspine.phantom.embedded import embedded_sites
     from fedspine.plans.default import TEXT, phantom_data
-    from simulations.consortium import Simulation, draw_phantoms, open_consortium
+    from simulations.consortium import Simulation, open_consortium
     from simulations.consortium import simulate as run
 
     agreed = load_plan(TEXT if plan is None else read_text(plan, "the plan"))
@@ -115,9 +116,8 @@ def simulate(
     folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     if data is None:
         agreed = replace(agreed, data=phantom_data(agreed.data))
-        folder.mkdir(parents=True, exist_ok=True)
         with _bar("drawing phantoms") as advance:
-            source = draw_phantoms(folder, agreed.seed, advance)
+            source = embedded_sites(folder, agreed.seed, advance)
     else:
         source = data
     with _bar("reading sites") as advance:

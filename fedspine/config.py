@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import tomli_w
 
 from fedspine.errors import ConfigError
+from fedspine.strict import build, parse
 
 TASKS = tuple(sorted(file.stem for file in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
 """What a stage can be: the files of `fedspine/tasks`, so that a new model is one new file there."""
@@ -158,16 +155,13 @@ class Site:
     threads: int = 0
 
 
-T = TypeVar("T")
-
-
 def load_plan(text: str) -> Plan:
     """Return the plan written in `text` (TOML), names filled in and checked.
 
     Raises:
         ConfigError: with rule, what was found and remedy.
     """
-    return check_plan(_named(_build(Plan, _parse(text), "the plan")))
+    return check_plan(_named(build(Plan, parse(text), "the plan")))
 
 
 def load_site(folder: Path) -> Site:
@@ -175,7 +169,7 @@ def load_site(folder: Path) -> Site:
     path = folder / "site.toml"
     if not path.exists():
         return Site()
-    return _check_site(_build(Site, _parse(read_text(path, "site.toml")), "site.toml"))
+    return _check_site(build(Site, parse(read_text(path, "site.toml")), "site.toml"))
 
 
 def read_text(path: Path, what: str) -> str:
@@ -200,62 +194,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("the file must be TOML", f"an error ({error})", "mend that line") from None
-
-
-def build_options(kind: type[T], options: Mapping[str, Any], where: str) -> T:
-    """Return a task's own frozen dataclass from a stage's `options`, as strictly as the plan itself."""
-    return _build(kind, dict(options), where)
-
-
-def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
-    """Turn a TOML table into the frozen dataclass `kind`; keys may be written with `-` or `_`."""
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(sorted(known))}"
-            raise ConfigError(f"{where} must hold only known settings", f"unknown setting '{key}'", hint)
-        values[name] = _convert(hints[name], value, f"'{key}' in {where}")
-    missing = [n for n, f in known.items() if n not in values and _required(f)]
-    if missing:
-        raise ConfigError(f"{where} must hold '{missing[0]}'", "no such setting", f"add {missing[0]} = …")
-    return kind(**values)
-
-
-def _required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list", type(value).__name__, "write it as [ … ]")
-        return tuple(_convert(arguments[0], item, where) for item in value)
-    if origin is types.UnionType:
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table", type(value).__name__, "write it as a [table]")
-        return _build(hint, value, where)
-    wanted: type = dict if origin is not None else hint
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise ConfigError(f"{where} must be of type {wanted.__name__}", f"{type(value).__name__}", "mend the value")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} must be a finite number", str(value), "mend the value")
     return value
 
 

@@ -1,7 +1,7 @@
 """The consortium's Flower ServerApp, for Flower's own simulation and deployment engines.
 
 Run settings (`flwr run … --run-config`): `plan`, a TOML file at the server (the default plan if empty); `sites`, how
-many to wait for (0: all that are connected, at least two); `out`, the run folder; `data`, only in a local simulation,
+many to wait for; `out`, the run folder; `data`, only in a local simulation,
 the folder of site folders (phantoms are drawn if empty).
 """
 
@@ -39,11 +39,18 @@ def main(grid: Grid, context: Context) -> None:
     """Run the configured plan on the connected sites."""
     logging.basicConfig(level=logging.INFO)
     settings = context.run_config
-    plan = configured_plan(str(settings["plan"]))
-    out = Path(str(settings["out"]))
-    expected = int(settings["sites"]) or max(2, len(list(grid.get_node_ids())))
-    about = {"engine": "flower", "simulation": False, "source": "site folders", "noise": "os entropy"}
-    coordinate(grid, plan, out, expected=expected, watcher=LogWatcher(), about=about)
+    data = str(settings["data"])
+    out = Path(str(settings["out"] or Path.home() / ".fedspine" / "runs" / str(context.run_id)))
+    coordinate(
+        grid,
+        configured_plan(str(settings["plan"])),
+        out,
+        expected=int(settings["sites"]),
+        watcher=LogWatcher(),
+        engine="flower",
+        source="site folders",
+        names=sorted(p.name for p in Path(data).iterdir() if p.is_dir()) if data else (),
+    )
     LOG.info("report: %s", out / "report.html")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from flwr.serverapp import Grid
 
@@ -27,7 +26,8 @@ def coordinate(
     *,
     expected: int,
     watcher: Watcher,
-    about: Mapping[str, Any],
+    engine: str,
+    source: str,
     names: Sequence[str] = (),
     wait_s: float = 600.0,
     timeout_s: float = 3600.0,
@@ -41,7 +41,8 @@ def coordinate(
         out: run folder; a run of the same plan that was cut off goes on where it stopped.
         expected: sites to wait for.
         watcher: told of stages and rounds.
-        about: what only the caller knows: `engine`, `simulation`, `source`, `noise`.
+        engine: what the sites run on, for the report.
+        source: where patients come from, for the report.
         names: of a simulation's sites, by partition.
         wait_s: the longest wait for sites to appear.
         timeout_s: the longest wait for a round.
@@ -53,7 +54,15 @@ def coordinate(
     sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)
     vault = Vault(out)
     progress = Runner(grid, plan, sites, vault, watcher, timeout_s).run()
-    run = {**about, "started": started, "seconds": time.monotonic() - begun}
+    simulated = any(site.partition is not None for site in sites)
+    run = {
+        "engine": engine,
+        "simulation": simulated,
+        "source": source,
+        "noise": "fixed seed" if simulated else "os entropy",
+        "started": started,
+        "seconds": time.monotonic() - begun,
+    }
     vault.write_metrics(metrics(plan, progress, sites, refused, run))
     write_gallery(plan, progress, out / "gallery.safetensors")
     if report:

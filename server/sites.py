@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedspine.config import Plan, plan_text
+from fedspine.config import HELD_OUT, TRAIN, Plan, plan_text
 from fedspine.errors import FedspineError
 from fedspine.wire import ARRAYS, ENROL, NUMBERS, ORDER, SHARED, STAGE
 
@@ -23,11 +23,13 @@ class Enrolled:
         name: the node's registered name, or the site's folder in a simulation.
         node: Flower's id.
         patients: fold to number of patients, public by agreement.
+        partition: the site's number in a simulation, else `None`.
     """
 
     name: str
     node: int
     patients: Mapping[str, int]
+    partition: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ def enrol(
     messages = {node: RecordDict({ORDER: order}) for node in nodes}
     enrolled, refused = [], {}
     for index, (node, reply) in enumerate(sorted(_ask(grid, messages, ENROL, wait_s).items())):
-        name = nodes[node] or f"site-{index + 1}"
+        partition = int(reply.numbers["partition"]) if "partition" in reply.numbers else None
+        number = index if partition is None else partition
+        name = nodes[node] or (names[number] if number < len(names) else f"site-{number + 1}")
         if reply.code:
             refused[name] = reply.code
             continue
-        if names and "partition" in reply.numbers:
-            name = names[int(reply.numbers["partition"])]
-        counts = {fold: int(reply.numbers[fold]) for fold in ("train", "held-out")}
-        enrolled.append(Enrolled(name, node, counts))
+        counts = {fold: int(reply.numbers[fold]) for fold in (TRAIN, HELD_OUT)}
+        enrolled.append(Enrolled(name, node, counts, partition))
     if not enrolled:
         codes = ", ".join(sorted(set(refused.values()))) or "no answer"
         raise FedspineError(f"at least one site must take part; found none ({codes}); see the sites' errors.jsonl.")

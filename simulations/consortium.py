@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,9 +27,6 @@ from server.vault import Progress
 from simulations.grid import InProcessGrid
 
 ENGINES = ("inprocess", "ray")
-
-PHANTOM_SITES, PHANTOM_PATIENTS, PHANTOM_SHAPE = 4, 24, (12, 96, 96)
-"""The embedded default: small enough for a laptop, large enough to see every stage work."""
 
 MOST_OMICS = 32
 """Columns that a plan takes from an omics table by itself: those filled in most often."""
@@ -63,7 +58,7 @@ class Simulation:
     def hospital(self, partition: int) -> Hospital:
         """Return one of the hospitals."""
         folder = self.folders[partition]
-        return Hospital(folder, self.out / "sites" / folder.name, self.plan.seed, partition, os.cpu_count() or 1)
+        return Hospital(folder, self.out / "sites" / folder.name, partition)
 
     def client_app(self) -> ClientApp:
         """Return the ClientApp that plays whichever hospital the context numbers."""
@@ -132,33 +127,12 @@ def _completed(data: DataPlan, cohorts: Sequence[Cohort]) -> DataPlan:
     )
 
 
-def draw_phantoms(out: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Write the embedded default's phantoms below `out` and return the folder of site folders."""
-    from fedspine.phantom.writer import write_consortium
-
-    folder = out / "phantoms"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=out) as partial:
-            target = Path(partial) / "phantoms"
-            write_consortium(
-                target,
-                sites=PHANTOM_SITES,
-                patients=PHANTOM_PATIENTS,
-                seed=seed,
-                shape=PHANTOM_SHAPE,
-                progress=progress,
-            )
-            target.rename(folder)
-    return folder
-
-
 def simulate(simulation: Simulation, watcher: Watcher) -> Path:
     """Run the simulation and return the path of the coordinator's report."""
-    about = {"engine": simulation.engine, "simulation": True, "source": simulation.source, "noise": "fixed seed"}
     if simulation.engine == "ray":
         from simulations.ray import run_on_ray  # late: Ray is large, and only this engine needs it
 
-        final = run_on_ray(simulation, watcher, about)
+        final = run_on_ray(simulation, watcher)
     else:
         grid = InProcessGrid(simulation.client_app(), simulation.names)
         final = coordinate(
@@ -167,7 +141,8 @@ def simulate(simulation: Simulation, watcher: Watcher) -> Path:
             simulation.out,
             expected=len(simulation.names),
             watcher=watcher,
-            about=about,
+            engine=simulation.engine,
+            source=simulation.source,
             names=simulation.names,
             report=False,
         )

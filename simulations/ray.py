@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from simulations.consortium import Simulation
 
 
-def run_on_ray(simulation: Simulation, watcher: Watcher, about: Mapping[str, Any]) -> Progress:
+def run_on_ray(simulation: Simulation, watcher: Watcher) -> Progress:
     """Run the simulation's plan with a virtual SuperNode per site; the ServerApp runs in this process.
 
     One site at a time, with all cores: so a site computes with as many threads as in process, and the same seed gives
@@ -40,7 +39,8 @@ def run_on_ray(simulation: Simulation, watcher: Watcher, about: Mapping[str, Any
                 simulation.out,
                 expected=len(simulation.names),
                 watcher=watcher,
-                about=about,
+                engine=simulation.engine,
+                source=simulation.source,
                 names=simulation.names,
                 report=False,
             )

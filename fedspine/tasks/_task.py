@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import TASKS, Plan, Stage, build_options
+from fedspine.config import TASKS, Plan, Stage
 from fedspine.errors import ConfigError
+from fedspine.strict import build
 
 Shared = Mapping[str, Tensor]
 """Results of earlier stages, `stage.key` to tensor: released or public values, the same for every patient of a site."""
@@ -154,7 +155,7 @@ def check_tasks(plan: Plan) -> None:
                 "name one",
             )
         if hasattr(module, "Options"):
-            build_options(module.Options, stage.options, f"options of stage '{stage.name}'")
+            build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")
         elif stage.options:
             raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
 

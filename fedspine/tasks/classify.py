@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage, build_options
+from fedspine.config import Plan, Stage
 from fedspine.evaluation.classification import auc_from_histogram, multiclass_metrics
 from fedspine.networks.parts import chosen_parameters
 from fedspine.networks.resnet import resnet
+from fedspine.strict import build
 from fedspine.tasks._task import Shared, network_input
 
 BINS = 10
@@ -90,5 +91,5 @@ class Classify:
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Classify:
     """Return the task of `stage`."""
-    options = build_options(Options, stage.options, f"options of stage '{stage.name}'")
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     return Classify(2 * len(plan.data.contrasts), max(len(plan.data.classes), 2), options)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from fedspine.atlas.anchors import anchor_rows, prior, rows_of
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage, build_options
+from fedspine.config import Plan, Stage
 from fedspine.harmony.features import feature_names
 from fedspine.harmony.scaling import scale_of, standard
 from fedspine.networks.towers import Towers
+from fedspine.strict import build
 from fedspine.tasks._task import Shared, need
 
 RANKS = (1, 5, 10, 20)
@@ -170,7 +171,7 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Encode:
     """Return the task of `stage`."""
-    options = build_options(Options, stage.options, f"options of stage '{stage.name}'")
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     known = need(shared, "anchors.known")
     mean, deviation = scale_of(shared)
     anchors = standard(need(shared, "anchors.values"), known, mean, deviation)

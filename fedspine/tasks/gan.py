@@ -14,9 +14,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage, build_options
+from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.networks.dcgan import Gan
+from fedspine.strict import build
 from fedspine.tasks._task import Shared
 
 
@@ -121,5 +122,5 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     size = plan.data.size
     if size & (size - 1):
         raise ConfigError("the GAN's image size must be a power of two", str(size), "use 16, 32, 64 or 128")
-    options = build_options(Options, stage.options, f"options of stage '{stage.name}'")
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     return GanTask(len(plan.data.contrasts), size, options)

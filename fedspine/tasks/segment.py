@@ -12,10 +12,11 @@ from monai.metrics.meandice import compute_dice
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage, build_options
+from fedspine.config import Plan, Stage
 from fedspine.evaluation.classification import binary_metrics
 from fedspine.networks.parts import chosen_parameters
 from fedspine.networks.unet import unet
+from fedspine.strict import build
 from fedspine.tasks._task import Shared, network_input
 
 FOUND = 0.1
@@ -97,5 +98,5 @@ class Segment:
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Segment:
     """Return the task of `stage`."""
-    options = build_options(Options, stage.options, f"options of stage '{stage.name}'")
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     return Segment(2 * len(plan.data.contrasts), options)

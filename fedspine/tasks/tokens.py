@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from fedspine.atlas.anchors import anchor_labels
 from fedspine.atlas.token_map import fit, nearest_token
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage, build_options
+from fedspine.config import Plan, Stage
 from fedspine.networks.towers import Towers
+from fedspine.strict import build
 from fedspine.tasks import encode
 from fedspine.tasks._task import Outcome, Shared, Site, need
 
@@ -86,7 +87,7 @@ class Tokens:
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return the atlas of the anchors under the trained encoder."""
     assert isinstance(model, Towers)
-    options = build_options(Options, stage.options, f"options of stage '{stage.name}'")
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     encoder = encode.task(plan, plan.find(stage.of), shared)
     with torch.no_grad():
         latents = model.embed_image(encoder.image_rows(encoder.anchors, encoder.anchors_known))

@@ -1,0 +1,95 @@
+"""A plan or site file is right, or one sentence says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedspine.config import TASKS, Site, load_plan, load_site, plan_text
+from fedspine.errors import ConfigError
+from fedspine.plans.default import TEXT, default_plan
+from fedspine.tasks._task import check_tasks
+
+MINIMAL = 'name = "p"\n[[stage]]\ntask = "segment"\n'
+
+
+def test_the_default_plan_is_checked_and_survives_the_round_trip() -> None:
+    plan = default_plan()
+    check_tasks(plan)
+    assert load_plan(plan_text(plan)) == plan
+    assert load_plan(plan_text(plan)).digest() == plan.digest()
+    assert {stage.task for stage in plan.stage} == set(TASKS)
+
+
+def test_names_are_filled_in_and_dashes_are_as_good_as_underscores() -> None:
+    plan = load_plan(MINIMAL + 'sample-rate = 0.5\n[[stage]]\ntask = "evaluate"\nof = "segment"\n')
+    assert [stage.name for stage in plan.stage] == ["segment", "segment-test"]
+    assert plan.stage[0].sample_rate == 0.5
+    assert plan.stage[1].fold == "held-out"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "epsilom = 1\n", "unknown setting 'epsilom'"),
+        ('name = "p"\n[privacy]\nepsilom = 1.0\n[[stage]]\ntask = "segment"\n', "did you mean 'epsilon'?"),
+        ('name = "p"\n[privacy]\nepsilon = 0\n[[stage]]\ntask = "segment"\n', "epsilon must be positive; found 0.0"),
+        ('name = "p"\n[privacy]\nepsilon = -1.0\n[[stage]]\ntask = "segment"\n', "epsilon must be positive"),
+        ('name = "p"\n[privacy]\nepsilon = nan\n[[stage]]\ntask = "segment"\n', "finite number"),
+        ('name = "p"\n[privacy]\nepsilon = "8"\n[[stage]]\ntask = "segment"\n', "must be of type float"),
+        ('name = "p"\n[privacy]\ndelta = 1.0\n[[stage]]\ntask = "segment"\n', "delta must lie between 0 and 1"),
+        ('name = "p"\n[data]\nclasses = ["one"]\n[[stage]]\ntask = "segment"\n', "at least two labels"),
+        ('name = "p"\n[data]\ncontrasts = ["T1", "T1"]\n[[stage]]\ntask = "segment"\n', "must differ"),
+        ('name = "p"\n[data]\nsize = 50\n[[stage]]\ntask = "segment"\n', "multiple of 16"),
+        ('name = "p"\n', "must have a stage"),
+        ('[[stage]]\ntask = "segment"\n', "must hold 'name'"),
+        ('name = "p"\n[[stage]]\ntask = "segmnt"\n', "did you mean 'segment'?"),
+        (MINIMAL + "rounds = 0\n", "rounds and steps"),
+        (MINIMAL + "sample_rate = 1.5\n", "sample_rate"),
+        (MINIMAL + "clip = 0.0\n", "clip"),
+        (MINIMAL + '[[stage]]\ntask = "segment"\n', "stage names must differ"),
+        (MINIMAL + '[[stage]]\ntask = "evaluate"\nof = "nobody"\n', "must name an earlier stage"),
+        ("name = ", "must be TOML"),
+    ],
+)
+def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_plan(text)
+    message = str(caught.value)
+    assert said in message
+    assert message.count("; ") >= 2, "rule; found …; remedy"
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("[stage.options]\nfeaturs = [8]\n", "did you mean 'features'?"),
+        ('of = "other"\n', "must name an earlier stage"),
+        ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),
+        ('[[stage]]\ntask = "harmonise"\n[stage.options]\nx = 1\n', "must have no options"),
+    ],
+)
+def test_options_and_links_of_a_stage_are_checked_as_strictly(stage: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
+        check_tasks(load_plan(MINIMAL + stage))
+
+
+def test_a_site_file_is_strict_and_optional(tmp_path: Path) -> None:
+    assert load_site(tmp_path) == Site()
+    (tmp_path / "site.toml").write_text('max_epsilon = 3\ntasks = ["segment", "evaluate"]\nminimum_cohort = 20\n')
+    assert load_site(tmp_path) == Site(tasks=("segment", "evaluate"), max_epsilon=3.0, minimum_cohort=20)
+    (tmp_path / "site.toml").write_text("max-epsilom = 3\n")
+    with pytest.raises(ConfigError, match="did you mean 'max_epsilon'"):
+        load_site(tmp_path)
+    (tmp_path / "site.toml").write_text('tasks = ["everything"]\n')
+    with pytest.raises(ConfigError, match=r"tasks in site\.toml"):
+        load_site(tmp_path)
+    (tmp_path / "site.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_site(tmp_path)
+
+
+def test_two_plans_that_differ_in_one_number_have_different_digests() -> None:
+    assert load_plan(TEXT).digest() != load_plan(TEXT.replace("epsilon = 8.0", "epsilon = 8.1")).digest()
