@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fedspine.privacy.patient_sum import PatientSum
 
-LOSS_NORM = 0.2
-"""sin(θ): the share of the bound kept for the loss; the gradient keeps 98 % of C."""
+LOSS_NORM = 0.3
+"""sin(θ): the share of the bound kept for the loss; the gradient keeps 95 % of C."""
 
 P = TypeVar("P")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import PrivacyError
-from fedspine.privacy.sgd import private_gradient
+from fedspine.privacy.sgd import LOSS_NORM, private_gradient
 from fedspine.tasks._rounds import Strength, measure
 from fedspine.tasks._task import Measured, Trained
 from fedspine.wire import schema_of
@@ -39,7 +39,7 @@ def noiseless_sum(house: House, stage: str, patients: list[PatientTensors], clip
         loss_bound=task.loss_bound,
         generator=SEED,
     )
-    loss = torch.tensor([released.loss * 0.3 * clip / task.loss_bound])
+    loss = torch.tensor([released.loss * LOSS_NORM * clip / task.loss_bound])
     return torch.cat([*(gradient.flatten() for gradient in released.gradients), loss])
 
 
