@@ -1,9 +1,9 @@
 """Read `dicom/` of a site folder: every MR or CT series to a volume, the best one of each contrast for each patient.
 
-Where two series of a patient show one contrast, one is used: first the one in the plane (sagittal, coronal, axial) in
-which the patient has the most contrasts, so that a sagittal T1 does not meet an axial T2; then the one with more
-slices, then with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest
-SeriesNumber. When the better one cannot be decoded the next one takes its place.
+Where two series of a patient show one contrast, one is used: first the one that a mask was drawn on; then the one in
+the plane (sagittal, coronal, axial) in which the patient has the most contrasts, so that a sagittal T1 does not meet an
+axial T2; then the one with more slices, then with finer pixels, then (diffusion only) with the b-value nearest to
+800 s/mm², then with the newest SeriesNumber. When the better one cannot be decoded the next one takes its place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fedspine.cohort.cache import Cache, file_key, key_of
 from fedspine.cohort.files import File
-from fedspine.cohort.header import FileHeader, read_header
+from fedspine.cohort.grid import Grid
+from fedspine.cohort.header import DRAWN_ON, FileHeader, read_header
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.pixels import decode
 from fedspine.cohort.quiet import quiet
@@ -58,9 +59,13 @@ def read_dicom(
     files: Sequence[File],
     cache: Cache,
     known: Collection[str] | None,
+    grids: Mapping[str, Sequence[Grid]],
     progress: Progress = lambda done, total: None,
 ) -> Imaging:
-    """Return the images in `files` (places within `folder`) of the patients in `known`, or of all when it is `None`."""
+    """Return the images in `files` (places within `folder`) of the patients in `known`, or of all when it is `None`.
+
+    `grids` are those of the patients' NIfTI masks.
+    """
     rejected: list[Rejected] = []
     by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
     total = 2 * len(files)
@@ -79,7 +84,7 @@ def read_dicom(
             two_people.add(patient)
             rejected.append(Rejected(second, TWO_PEOPLE, patient))
         else:
-            found = _patient_images(folder, patient, members, cache, rejected)
+            found = _patient_images(folder, patient, members, grids.get(patient, ()), cache, rejected)
             if found:
                 images[patient] = found
             masks = [(header.series_number, file) for file, header in members if header.modality == "SEG"]
@@ -98,7 +103,7 @@ TWO_PEOPLE = (
     "one PatientID must mean one person; found two names or birth dates under it; give each person an id of their own."
 )
 SPARE = (
-    "one series of a contrast is used; found another in a rarer plane, fewer slices, coarser pixels or older; "
+    "one series of a contrast is used; found another without mask, in a rarer plane, smaller, coarser or older; "
     "take the better one out to use it."
 )
 
@@ -135,14 +140,17 @@ def _patient_images(
     folder: Path,
     patient: str,
     members: Iterable[tuple[File, FileHeader]],
+    grids: Sequence[Grid],
     cache: Cache,
     rejected: list[Rejected],
 ) -> dict[str, Image]:
     """Return the best image of every contrast of one patient."""
     by_series: dict[str, list[Plane]] = defaultdict(list)
     stat: dict[str, File] = {}
+    drawn_on: set[str] = set()
     for file, header in members:
         stat[file.where] = file
+        drawn_on |= set(header.text.get(DRAWN_ON, "").split())
         by_series[header.series] += [Plane(file.where, i, header, frame) for i, frame in enumerate(header.frames)]
     by_contrast: dict[str, list[Stack]] = defaultdict(list)
     for planes in by_series.values():
@@ -153,8 +161,13 @@ def _patient_images(
                 by_contrast[stack.contrast].append(stack)
     images: dict[str, Image] = {}
     usual = _usual_planes(by_contrast)
+
+    def preference(stack: Stack) -> tuple[object, ...]:
+        drawn = stack.header.series in drawn_on or any(grid.covers(stack.grid) for grid in grids)
+        return not drawn, stack.plane not in usual, *_rank(stack)
+
     for contrast, stacks in sorted(by_contrast.items()):
-        for stack in sorted(stacks, key=lambda one: (one.plane not in usual, *_rank(one))):
+        for stack in sorted(stacks, key=preference):
             if contrast in images:
                 rejected.append(Rejected(stack.files[0], SPARE, patient))
                 continue

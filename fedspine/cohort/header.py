@@ -57,6 +57,8 @@ class FileHeader:
     text: Mapping[str, str]
 
 
+# the key in `FileHeader.text` of the series that a segmentation was drawn on
+DRAWN_ON = "ReferencedSeriesSequence"
 TEXT_KEYWORDS = (
     "SeriesDescription",
     "ProtocolName",
@@ -126,7 +128,8 @@ def header_of(dataset: Dataset) -> FileHeader:
         frames=() if modality == "SEG" else frames_of(dataset),
         scanner=_scanner(dataset, shared),
         text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name) or shared.get(name)))}
-        | _agent(dataset),
+        | _agent(dataset)
+        | _drawn_on(dataset),
     )
 
 
@@ -162,6 +165,13 @@ def _agent(dataset: Dataset) -> dict[str, str]:
     """Return the contrast agent of an Enhanced object, which keeps it in a sequence."""
     items = dataset.get("ContrastBolusAgentSequence") or []
     return {"ContrastBolusAgent": "yes"} if len(items) and not dataset.get("ContrastBolusAgent") else {}
+
+
+def _drawn_on(dataset: Dataset) -> dict[str, str]:
+    """Return the series that a segmentation was drawn on, where it says so."""
+    items = dataset.get("ReferencedSeriesSequence") or []
+    series = [str(item.get("SeriesInstanceUID") or "") for item in items]
+    return {DRAWN_ON: " ".join(series)} if dataset.get("Modality") == "SEG" and any(series) else {}
 
 
 def _scanner(dataset: Dataset, shared: Mapping[str, object]) -> Scanner:

@@ -7,7 +7,6 @@ there is none. NIfTI goes before DICOM SEG, and of several SEG objects the newes
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,19 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.cache import Cache, file_key, key_of
 from fedspine.cohort.dicom import Image
 from fedspine.cohort.files import File
+from fedspine.cohort.grid import Affine, Grid, placement
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.quiet import quiet
 from fedspine.errors import SeriesError
 
-SAME_GRID_MM = 1e-3
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FRACTION = 0.5
 SUFFIXES = (".nii.gz", ".nii")
 
 Mask = NDArray[np.uint8]
-Affine = NDArray[np.float64]
 
 
 def read_masks(
@@ -59,6 +57,37 @@ def read_masks(
 
 NO_IMAGE = "a mask must belong to a patient with a usable image; found none; name it after the patient's id."
 SPARE = "a patient has one mask; found another; take the first one out to use it."
+
+
+def mask_grids(folder: Path, files: Sequence[File], cache: Cache) -> dict[str, list[Grid]]:
+    """Return the grid of each patient's NIfTI masks, from their headers alone.
+
+    The image that a mask was drawn on is the one to use; broken masks are left to `read_masks`.
+    """
+    grids: dict[str, list[Grid]] = {}
+    for patient, file in _candidates(files, {}, []):
+        key = file_key("grid", file)
+        entry = cache.get(key)
+        if entry is None:
+            try:
+                with quiet():
+                    shape, affine = _nifti_grid(nibabel.load(folder / file.where))
+                entry = {"shape": shape, "affine": affine.tolist()}
+            except Exception:  # nibabel raises anything; the mask itself is refused later, with its reason
+                entry = {}
+            cache.put(key, entry)
+        if entry:
+            grid = Grid(tuple(entry["shape"]), np.asarray(entry["affine"], np.float64))
+            grids.setdefault(patient, []).append(grid)
+    return grids
+
+
+def _nifti_grid(image: Any) -> tuple[tuple[int, ...], Affine]:
+    """Return the shape of a NIfTI image without trailing axes of one, and its affine in LPS millimetres."""
+    shape = tuple(int(side) for side in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape, LPS_FROM_RAS @ np.asarray(image.affine, np.float64)
 
 
 def _candidates(
@@ -103,11 +132,11 @@ def _read_nifti(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]:
     """Return the number of the target whose grid the NIfTI mask has, and the mask on it."""
     try:
         image: Any = nibabel.load(path)
-        shape = tuple(int(side) for side in image.shape)
-        affine = LPS_FROM_RAS @ np.asarray(image.affine, np.float64)
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        number = _fitting(shape, affine, targets, whole=True)
+        shape, affine = _nifti_grid(image)
+        grid = Grid(shape, affine)
+        number = next((i for i, one in enumerate(targets) if grid.covers(_grid(one.volume))), None)
+        if number is None:
+            raise _another_grid()
         values = np.asarray(image.dataobj).reshape(shape)
     except SeriesError:
         raise
@@ -115,7 +144,7 @@ def _read_nifti(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]:
         raise _broken() from None
     if not np.isfinite(values).all():
         raise SeriesError("a mask must hold finite numbers", "infinite or missing values", "save it again")
-    return number, _placed(values != 0, affine, targets[number].volume)
+    return number, _placed(values != 0, grid, targets[number].volume)
 
 
 def _broken() -> SeriesError:
@@ -137,65 +166,28 @@ def _read_segmentation(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]
     values = array >= FRACTION if fractional else array != 0
     values = np.any(values, axis=-1) if values.ndim == 4 else values
     reference = str(volume.frame_of_reference_uid or "")
-    alike = [i for i, image in enumerate(targets) if image.frame_of_reference in ("", reference)]
-    affine = np.asarray(volume.affine, np.float64)
-    number = alike[_fitting(values.shape, affine, [targets[i] for i in alike], whole=False)]
-    return number, _placed(values, affine, targets[number].volume)
-
-
-def _fitting(shape: tuple[int, ...], affine: Affine, targets: Sequence[Image], *, whole: bool) -> int:
-    """Return the number of the first target that a mask of `shape` and `affine` fits onto.
-
-    With `whole` the mask must cover the target; without, it may cover a part, as SEG objects leave empty slices out.
-    """
+    grid = Grid(values.shape, np.asarray(volume.affine, np.float64))
     for number, image in enumerate(targets):
-        place = placement(shape, affine, image.volume)
-        if place is not None and (not whole or sorted(shape) == sorted(image.volume.voxels.shape)):
-            return number
-    raise SeriesError(
+        # a SEG may cover a part of its image, for empty slices are left out
+        same_frame = image.frame_of_reference in ("", reference)
+        if same_frame and placement(grid, _grid(image.volume)) is not None:
+            return number, _placed(values, grid, image.volume)
+    raise _another_grid()
+
+
+def _another_grid() -> SeriesError:
+    return SeriesError(
         "a mask must lie on the grid of one of its patient's images", "another grid", "draw or resample it on the image"
     )
 
 
-def placement(
-    shape: tuple[int, ...], affine: Affine, target: Volume
-) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return how mask indices become target indices, `rotation @ index + offset`, or `None` when they do not.
-
-    Args:
-        shape: the mask's, three axes in any order.
-        affine: (4, 4), the mask's indices to LPS millimetres.
-        target: the volume whose grid must be met, to `SAME_GRID_MM`.
-    """
-    if len(shape) != 3 or min(shape) < 1 or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        return None
-    affine = _with_steps_of(target, affine, shape)
-    mapping = np.linalg.inv(target.affine) @ affine
-    rotation, offset = np.rint(mapping[:3, :3]).astype(np.int64), np.rint(mapping[:3, 3]).astype(np.int64)
-    if not (np.abs(rotation).sum(0) == 1).all() or not (np.abs(rotation).sum(1) == 1).all():
-        return None
-    corners = np.array(list(itertools.product(*((0, side - 1) for side in shape))))
-    indices = corners @ rotation.T + offset
-    there_mm = corners @ affine[:3, :3].T + affine[:3, 3]
-    target_mm = indices @ target.affine[:3, :3].T + target.affine[:3, 3]
-    inside = (indices >= 0).all() and (indices < np.array(target.voxels.shape)).all()
-    return (rotation, offset) if inside and np.abs(there_mm - target_mm).max() <= SAME_GRID_MM else None
+def _grid(volume: Volume) -> Grid:
+    return Grid(volume.voxels.shape, volume.affine)
 
 
-def _with_steps_of(target: Volume, affine: Affine, shape: tuple[int, ...]) -> Affine:
-    """Return `affine` with the target's step along an axis of one voxel, where the step has no meaning."""
-    affine = affine.copy()
-    for axis in (axis for axis in range(3) if shape[axis] == 1):
-        directions = target.affine[:3, :3] / np.linalg.norm(target.affine[:3, :3], axis=0)
-        cosines = affine[:3, axis] @ directions / np.linalg.norm(affine[:3, axis])
-        nearest = int(np.argmax(np.abs(cosines)))
-        affine[:3, axis] = np.sign(cosines[nearest]) * target.affine[:3, nearest]
-    return affine
-
-
-def _placed(values: NDArray[np.bool_], affine: Affine, target: Volume) -> Mask:
+def _placed(values: NDArray[np.bool_], grid: Grid, target: Volume) -> Mask:
     """Return `values` as uint8 on the target's (slice, row, column)."""
-    place = placement(values.shape, affine, target)
+    place = placement(grid, _grid(target))
     if place is None:
         raise _broken()
     rotation, offset = place

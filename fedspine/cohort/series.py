@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedspine.cohort.contrast import SeriesHeader, identify
 from fedspine.cohort.frame import Frame
+from fedspine.cohort.grid import Grid
 from fedspine.cohort.header import FileHeader
 from fedspine.cohort.patient import Scanner
 from fedspine.errors import SeriesError
@@ -73,6 +74,11 @@ class Stack:
     def shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns) in voxels."""
         return len(self.planes), *self.header.shape
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid(self.shape, self.affine)
 
     @property
     def plane(self) -> int:

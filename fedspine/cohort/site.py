@@ -9,7 +9,7 @@ from pathlib import Path
 from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.dicom import Image, Imaging, read_dicom
 from fedspine.cohort.files import files_below
-from fedspine.cohort.mask import read_masks
+from fedspine.cohort.mask import mask_grids, read_masks
 from fedspine.cohort.patient import Cohort, Patient, Rejected, Volume
 from fedspine.cohort.tables import Omics, Row, read_omics, read_patients
 from fedspine.errors import CohortError
@@ -46,7 +46,8 @@ def load_cohort(
     # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
     place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
     with Cache(place) as store:
-        imaging = read_dicom(folder, dicom, store, rows, progress or (lambda done, total: None))
+        grids = mask_grids(folder, nifti, store)
+        imaging = read_dicom(folder, dicom, store, rows, grids, progress or (lambda done, total: None))
         masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
     rejected += imaging.rejected + refused
     if not imaging.images:

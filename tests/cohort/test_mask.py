@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedspine.cohort.mask import placement
-from fedspine.cohort.patient import Cohort, Volume
+from fedspine.cohort.grid import Grid, placement
+from fedspine.cohort.patient import Cohort
 from fedspine.cohort.site import load_cohort
 
 Write = Callable[..., list[Path]]
@@ -105,6 +105,21 @@ def test_a_mask_may_lie_on_any_of_the_patients_images(tmp_path: Path, write_seri
     assert mask is not None
     assert mask.contrast == "T2"
     np.testing.assert_array_equal(mask.affine, t2.affine)
+
+
+@pytest.mark.parametrize("kind", ["nifti", "seg"])
+def test_the_series_that_a_mask_was_drawn_on_is_used(
+    tmp_path: Path, write_series: Write, make_picture: Any, kind: str
+) -> None:
+    few = write_series(tmp_path, voxels=make_picture((3, 6, 5)), folder="few")
+    affine = grid(tmp_path)
+    write_series(tmp_path, voxels=make_picture((9, 6, 5)), folder="many")
+    assert load_cohort(tmp_path).patients[0].volumes["T1"].voxels.shape == (9, 6, 5)
+    if kind == "nifti":
+        save(tmp_path, lesion((3, 6, 5)), affine)
+    else:
+        segmentation(few, lesion((3, 6, 5))).save_as(tmp_path / "dicom" / "seg.dcm")
+    np.testing.assert_array_equal(mask_of(load_cohort(tmp_path)), lesion((3, 6, 5)))
 
 
 def test_a_mask_on_one_slice_fits_whatever_its_thickness(
@@ -230,14 +245,13 @@ def test_placement_maps_every_index_to_its_place(
     affine = np.eye(4)
     affine[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([4.0, 0.7, 0.9])
     affine[:3, 3] = (-50.5, 20.25, 7)
-    target = Volume(np.zeros(shape, np.uint8), affine, "T1")
     change = np.zeros((4, 4))
     change[3, 3] = 1
     for axis, source in enumerate(axes):
         change[axis, source] = -1 if turned[axis] else 1
         change[axis, 3] = shape[axis] - 1 if turned[axis] else 0
     sides = tuple(shape[axes.index(source)] for source in range(3))
-    place = placement(sides, affine @ change, target)
+    place = placement(Grid(sides, affine @ change), Grid(shape, affine))
     assert place is not None
     rotation, offset = place
     index = np.array([side - 1 for side in sides])

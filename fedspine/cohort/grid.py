@@ -1,0 +1,62 @@
+"""Where the voxels of one grid lie in another: whole-voxel moves only, never interpolation."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME_GRID_MM = 1e-3
+
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The voxels of an array in the patient.
+
+    Args:
+        shape: voxels along each of three axes.
+        affine: (4, 4), array indices to LPS millimetres.
+    """
+
+    shape: tuple[int, ...]
+    affine: Affine = field(repr=False)
+
+    def covers(self, target: Grid) -> bool:
+        """Tell whether the two grids hold the same voxels, in whatever order of axes."""
+        return placement(self, target) is not None and sorted(self.shape) == sorted(target.shape)
+
+
+def placement(source: Grid, target: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return how indices of `source` become indices of `target`, `rotation @ index + offset`.
+
+    `None` when a voxel of `source` lies farther than `SAME_GRID_MM` from every voxel of `target`.
+    """
+    shape, affine = source.shape, source.affine
+    if len(shape) != 3 or min(shape) < 1 or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        return None
+    affine = _with_steps_of(target.affine, affine, shape)
+    mapping = np.linalg.inv(target.affine) @ affine
+    rotation, offset = np.rint(mapping[:3, :3]).astype(np.int64), np.rint(mapping[:3, 3]).astype(np.int64)
+    if not (np.abs(rotation).sum(0) == 1).all() or not (np.abs(rotation).sum(1) == 1).all():
+        return None
+    corners = np.array(list(itertools.product(*((0, side - 1) for side in shape))))
+    indices = corners @ rotation.T + offset
+    there_mm = corners @ affine[:3, :3].T + affine[:3, 3]
+    target_mm = indices @ target.affine[:3, :3].T + target.affine[:3, 3]
+    inside = (indices >= 0).all() and (indices < np.array(target.shape)).all()
+    return (rotation, offset) if inside and np.abs(there_mm - target_mm).max() <= SAME_GRID_MM else None
+
+
+def _with_steps_of(target: Affine, affine: Affine, shape: tuple[int, ...]) -> Affine:
+    """Return `affine` with the target's step along an axis of one voxel, where the step has no meaning."""
+    affine = affine.copy()
+    for axis in (axis for axis in range(3) if shape[axis] == 1):
+        directions = target[:3, :3] / np.linalg.norm(target[:3, :3], axis=0)
+        cosines = affine[:3, axis] @ directions / np.linalg.norm(affine[:3, axis])
+        nearest = int(np.argmax(np.abs(cosines)))
+        affine[:3, axis] = np.sign(cosines[nearest]) * target[:3, nearest]
+    return affine
