@@ -67,14 +67,8 @@ def read_dicom(
     `grids` are those of the patients' NIfTI masks.
     """
     rejected: list[Rejected] = []
-    by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
     total = 2 * len(files)
-    with quiet():
-        for done, file in enumerate(files):
-            header = _header(folder, file, cache, rejected)
-            if header is not None:
-                by_patient[header.patient].append((file, header))
-            progress(done + 1, total)
+    by_patient = _headers(folder, files, cache, rejected, lambda done: progress(done, total))
     images, segmentations, two_people = {}, {}, set()
     done = len(files)
     for patient, members in sorted(by_patient.items()):
@@ -106,6 +100,20 @@ SPARE = (
     "one series of a contrast is used; found another without mask, in a rarer plane, smaller, coarser or older; "
     "take the better one out to use it."
 )
+
+
+def _headers(
+    folder: Path, files: Sequence[File], cache: Cache, rejected: list[Rejected], step: Callable[[int], None]
+) -> dict[str, list[tuple[File, FileHeader]]]:
+    """Return the readable files with their headers by patient; note the others in `rejected`."""
+    by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
+    with quiet():
+        for done, file in enumerate(files):
+            header = _header(folder, file, cache, rejected)
+            if header is not None:
+                by_patient[header.patient].append((file, header))
+            step(done + 1)
+    return by_patient
 
 
 def _header(folder: Path, file: File, cache: Cache, rejected: list[Rejected]) -> FileHeader | None:

@@ -55,13 +55,9 @@ def load_cohort(
     identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
     patients = [_patient(one, rows or {}, imaging.images, masks, omics) for one in identifiers]
-    kept = tuple(patient for patient in patients if patient.volumes or patient.omics is not None)
-    rejected += [
-        Rejected("patients.csv", NOTHING, patient.identifier)
-        for patient in patients
-        if not patient.volumes and patient.omics is None
-    ]
-    return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
+    kept = [patient for patient in patients if patient.volumes or patient.omics is not None]
+    rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if one not in kept]
+    return Cohort(folder.resolve().name, tuple(kept), omics.columns, tuple(rejected))
 
 
 NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
