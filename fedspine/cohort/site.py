@@ -55,9 +55,9 @@ def load_cohort(
     identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
     patients = [_patient(one, rows or {}, imaging.images, masks, omics) for one in identifiers]
-    kept = [patient for patient in patients if patient.volumes or patient.omics is not None]
-    rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if one not in kept]
-    return Cohort(folder.resolve().name, tuple(kept), omics.columns, tuple(rejected))
+    kept = tuple(one for one in patients if _holds_anything(one))
+    rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if not _holds_anything(one)]
+    return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
 
 
 NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
@@ -73,6 +73,10 @@ def _no_image(files: int, rejected: list[Rejected]) -> CohortError:
         found += f" (most often: {rule}, {what})"
     remedy = "export the images again, or give the folder that holds them"
     return CohortError("at least one patient must have a usable image", found, remedy)
+
+
+def _holds_anything(patient: Patient) -> bool:
+    return bool(patient.volumes) or patient.omics is not None
 
 
 def _strangers(omics: Omics, identifiers: list[str], imaging: Imaging) -> list[Rejected]:

@@ -302,6 +302,16 @@ def test_times_in_functional_groups_and_gauss_are_understood(tmp_path: Path) -> 
     assert (volume.scanner.echo_time_ms, volume.scanner.repetition_time_ms) == (95, 3500)
 
 
+@pytest.mark.parametrize(
+    ("written", "tesla"), [(1.494, 1.494), (15000, 1.5), (2000, 0.2), (3, 3.0), (0, None), (None, None)]
+)
+def test_the_field_is_in_tesla_whatever_the_header_counts_in(
+    tmp_path: Path, write_series: Write, written: float | None, tesla: float | None
+) -> None:
+    write_series(tmp_path, MagneticFieldStrength=written)
+    assert only(load_cohort(tmp_path)).scanner.field_tesla == tesla
+
+
 def test_other_objects_in_the_folder_do_not_disturb(tmp_path: Path, write_series: Write) -> None:
     files = write_series(tmp_path)
     report = pydicom.dcmread(files[0])
