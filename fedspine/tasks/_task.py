@@ -31,11 +31,13 @@ Shared = Mapping[str, Tensor]
 class Trained(Protocol):
     """A network trained by private patient gradients and free public ones."""
 
-    loss_bound: float
-    """Losses above this count as this in the released training curve."""
+    @property
+    def loss_bound(self) -> float:
+        """Losses above this count as this in the released training curve."""
 
-    betas: tuple[float, float]
-    """Of Adam, the local optimiser."""
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Of Adam, the local optimiser."""
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights, the same for the same global random state."""

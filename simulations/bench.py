@@ -1,0 +1,132 @@
+"""`make bench`: measure what the project promises, side by side in one run, and write the table into docs/.
+
+Every figure is the median of `REPEATS` child processes (so that memory and CPU time are that run's alone), and ratios
+are taken between children of the same repeat. Nothing here is a test: a slow machine makes a slow table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simulations.bench_children import CHILDREN
+
+REPEATS = 3
+TABLE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
+
+Row = dict[str, float]
+
+
+def main() -> None:
+    """Run all children and write the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        sites = Path(folder) / "sites"
+        print("drawing phantoms", flush=True)
+        _child("draw", str(sites))
+        rows: dict[str, list[Row]] = {name: [] for name in CHILDREN if name != "draw"}
+        for repeat in range(REPEATS):
+            for name in rows:
+                rows[name].append(_child(name, str(sites)))
+                print(f"repeat {repeat + 1} of {REPEATS}: {name} {rows[name][-1]}", flush=True)
+    TABLE.write_text(_table(rows), encoding="utf-8")
+    print(f"written: docs/reference/{TABLE.name}")
+
+
+def _child(name: str, *arguments: str) -> Row:
+    """Return what one child process printed, a JSON object of numbers."""
+    command = [sys.executable, "-m", "simulations.bench_children", name, *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: Row = json.loads(finished.stdout.strip().splitlines()[-1])
+    return result
+
+
+def _ratio(rows: dict[str, list[Row]], over: str, under: str, key: str) -> float:
+    return statistics.median(a[key] / b[key] for a, b in zip(rows[over], rows[under], strict=True))
+
+
+def _median(rows: list[Row], key: str) -> float:
+    return statistics.median(row[key] for row in rows)
+
+
+def _table(rows: dict[str, list[Row]]) -> str:
+    step: Callable[[str, str], float] = lambda under, key: _ratio(rows, "private", under, key)  # noqa: E731
+    lines: list[tuple[str, str, str]] = [
+        (
+            "private step / plain step of one batch, U-Net 128², 8 patients of 8 slices: time",
+            f"{step('plain', 'seconds'):.2f}x",
+            "at most 1.15x",
+        ),
+        (
+            "the same, against plain accumulation patient by patient: time",
+            f"{step('accumulated', 'seconds'):.2f}x",
+            "-",
+        ),
+        (
+            "private step / plain step: peak memory beyond the idle process",
+            f"{step('plain', 'peak_mb'):.2f}x",
+            "at most 1x",
+        ),
+        (
+            "in-process engine, 4 sites: start-up beyond imports",
+            f"{_median(rows['engine'], 'startup'):.2f} s",
+            "under 2 s",
+        ),
+        (
+            "in-process engine / bare loop: seconds a round",
+            f"{_ratio(rows, 'engine', 'bare', 'round'):.2f}x",
+            "at most 1.10x",
+        ),
+        (
+            "in-process engine / bare loop: CPU-seconds of the whole process",
+            f"{_ratio(rows, 'engine', 'bare', 'cpu'):.2f}x",
+            "at most 1.2x",
+        ),
+        (
+            "in-process engine / bare loop: peak memory (PSS)",
+            f"{_ratio(rows, 'engine', 'bare', 'pss_mb'):.2f}x",
+            "at most 1.3x",
+        ),
+        (
+            "reading a cached cohort of 40 phantoms (5 contrasts, 12 slices of 128²)",
+            f"{_median(rows['cached'], 'seconds'):.2f} s",
+            "under 2 s",
+        ),
+        (
+            "drawing and writing these 40 phantoms as DICOM",
+            f"{_median(rows['phantoms'], 'seconds'):.1f} s",
+            "under 20 s",
+        ),
+    ]
+    raw = "\n".join(f"- {name}: " + "; ".join(_short(row) for row in found) for name, found in rows.items())
+    body = "\n".join(f"| {what} | {found} | {wanted} |" for what, found, wanted in lines)
+    return f"""# Benchmarks
+
+Written by `make bench` on {time.strftime("%Y-%m-%d")}: Python {platform.python_version()}, {os.cpu_count()} cores,
+no GPU. Medians of {REPEATS} runs; both sides of a ratio run in turn on the same machine. What each child process does stands in
+`simulations/bench_children.py`.
+
+| what | measured | must reach |
+|---|---|---|
+{body}
+
+Raw values, one group a repeat:
+
+{raw}
+"""
+
+
+def _short(row: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:.3g}" for key, value in row.items())
+
+
+if __name__ == "__main__":
+    main()
