@@ -1,0 +1,109 @@
+"""What leaves is what the schema names; what a plan may ask is what the site allows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from client.egress import Gate
+from client.policy import CODES, admit
+from fedspine.config import Plan, PrivacyPlan, Site, Stage
+from fedspine.errors import EgressBlocked, PrivacyError, Refused
+from fedspine.privacy.ledger import read_chain
+from fedspine.wire import STAGE, Schema, digest
+
+SCHEMA: Schema = {"weight": (torch.float32, (2, 3))}
+
+
+def leave(gate: Gate, arrays: dict[str, Tensor], numbers: dict[str, float] | None = None) -> None:
+    gate.pass_through(
+        arrays,
+        {"patients": 3.0} if numbers is None else numbers,
+        kind=STAGE,
+        schema=SCHEMA,
+        stage="segment",
+        round_number=1,
+        mechanism="gaussian",
+        cost="σ=1",
+    )
+
+
+def test_what_fits_the_schema_leaves_and_is_logged_by_digest_and_size(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "egress.jsonl")
+    arrays = {"weight": torch.ones(2, 3)}
+    leave(gate, arrays)
+    leave(gate, arrays)
+    lines = read_chain((tmp_path / "egress.jsonl").read_text(), "the egress log")
+    assert [line["digest"] for line in lines] == [digest(arrays)[0]] * 2
+    assert lines[0]["bytes"] == 2 * 3 * 4 + 8
+    assert (tmp_path / "egress.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"weight": torch.ones(2, 3), "extra": torch.ones(1)},
+        {"weihgt": torch.ones(2, 3)},
+        {"weight": torch.ones(3, 2)},
+        {"weight": torch.ones(2, 3, dtype=torch.float64)},
+        {"weight": torch.full((2, 3), float("nan"))},
+        {"weight": torch.full((2, 3), float("inf"))},
+    ],
+)
+def test_what_does_not_fit_is_stopped_and_the_stop_is_logged(tmp_path: Path, arrays: dict[str, Tensor]) -> None:
+    gate = Gate(tmp_path / "egress.jsonl")
+    with pytest.raises(EgressBlocked, match="nothing was sent"):
+        leave(gate, arrays)
+    (line,) = read_chain((tmp_path / "egress.jsonl").read_text(), "the egress log")
+    assert (line["mechanism"], line["bytes"]) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("numbers", [{"age": 44.0}, {"loss": float("nan")}])
+def test_a_number_outside_the_schema_is_stopped(tmp_path: Path, numbers: dict[str, float]) -> None:
+    with pytest.raises(EgressBlocked, match="number"):
+        leave(Gate(tmp_path / "egress.jsonl"), {"weight": torch.ones(2, 3)}, numbers)
+
+
+def test_a_broken_log_lets_nothing_leave(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "egress.jsonl")
+    leave(gate, {"weight": torch.ones(2, 3)})
+    line = json.loads((tmp_path / "egress.jsonl").read_text())
+    (tmp_path / "egress.jsonl").write_text(json.dumps({**line, "bytes": 1}) + "\n")
+    with pytest.raises(PrivacyError, match="egress log"):
+        leave(gate, {"weight": torch.ones(2, 3)})
+
+
+STAGE_OF = Stage("segment", "segment", rounds=5, steps=4, sample_rate=0.5, noise_multiplier=4.0)
+PLAN = Plan("p", privacy=PrivacyPlan(epsilon=8.0), stage=(STAGE_OF,))
+
+
+def test_a_plan_within_the_policy_is_admitted() -> None:
+    admit(PLAN, STAGE_OF, Site(), 10)
+
+
+@pytest.mark.parametrize(
+    ("site", "plan", "patients", "code"),
+    [
+        (Site(tasks=("classify",)), PLAN, 10, "task-not-allowed"),
+        (Site(minimum_cohort=11), PLAN, 10, "cohort-too-small"),
+        (Site(max_epsilon=1.0), PLAN, 10, "epsilon-too-large"),
+        (Site(max_delta=1e-6), PLAN, 10, "delta-too-large"),
+        (Site(), replace(PLAN, privacy=PrivacyPlan(mechanism="none")), 10, "privacy-off"),
+        (Site(), replace(PLAN, stage=(replace(STAGE_OF, noise_multiplier=0.0),)), 10, "noise-missing"),
+    ],
+)
+def test_the_site_has_the_last_word(site: Site, plan: Plan, patients: int, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        admit(plan, plan.stage[0], site, patients)
+    assert caught.value.code == code
+    assert code in CODES
+
+
+def test_a_site_may_permit_training_without_privacy_by_saying_so() -> None:
+    admit(replace(PLAN, privacy=PrivacyPlan(mechanism="none")), STAGE_OF, Site(allow_no_privacy=True), 10)
