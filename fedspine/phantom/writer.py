@@ -1,0 +1,176 @@
+"""A consortium of phantom hospitals as site folders: real DICOM, NIfTI masks, tables, and holes in them as in life."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from fedspine.cohort.patient import Patient, Volume
+from fedspine.errors import InputError
+from fedspine.phantom.dicom import Study, write_series
+from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
+from fedspine.phantom.patient import draw, to_patient
+from fedspine.phantom.scanner import CONTRASTS, SCANNERS, ScannerModel
+
+TABLE = ("patient", "label", "grade", "time", "event", "level")
+
+LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.10, 0.10, 0.05, 0.10, 0.05
+"""How often a patient lacks a contrast, the omics row, the label, the mask, or one omics cell."""
+
+STYLES: tuple[dict[str, str], ...] = (
+    {"T1": "SAG T1", "T1c": "SAG T1 +C", "T2": "SAG T2", "STIR": "SAG STIR", "ADC": "SAG ADC"},
+    {"T1": "t1_tse_sag", "T1c": "t1_tse_sag post GD", "T2": "t2_tse_sag", "STIR": "stir_sag", "ADC": "diff_sag_ADC"},
+    {"T1": "Sag T1 FSE", "T1c": "Sag T1 FSE C+", "T2": "Sag T2 FSE", "STIR": "Sag STIR", "ADC": "Sag DWI ADC"},
+    {"T1": "T1W_TSE SAG", "T1c": "T1W_TSE SAG KM", "T2": "T2W_TSE SAG", "STIR": "STIR SAG", "ADC": "dADC SAG"},
+)
+"""How hospitals name their series."""
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """What is peculiar to one phantom hospital.
+
+    Args:
+        number: counted from 1.
+        scanners: one or two.
+        mix: probability of each of `CLASSES`.
+        style: series descriptions by contrast.
+    """
+
+    number: int
+    scanners: tuple[ScannerModel, ...]
+    mix: tuple[float, ...]
+    style: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return f"site-{self.number}"
+
+
+def write_consortium(
+    out: Path,
+    *,
+    sites: int,
+    patients: int,
+    seed: int = 0,
+    shape: tuple[int, int, int] = (12, 128, 128),
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Path, ...]:
+    """Write `sites` site folders of `patients` phantoms below `out`; the same seed gives the same bytes.
+
+    Every hospital has its own scanners, case mix and naming. With four patients or more, it has every class.
+
+    Args:
+        out: absent or empty.
+        sites: how many hospitals.
+        patients: of each.
+        seed: of everything.
+        shape: (slice, row, column) of every volume.
+        progress: called with (done, total) patients.
+
+    Raises:
+        InputError: if `out` holds something already.
+    """
+    if sites < 1 or patients < 1 or seed < 0:
+        raise InputError("sites and patients must be 1 or more, the seed 0 or more", "less", "raise it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("phantoms must be written into an empty folder", "files in it", "name another folder")
+    folders = []
+    for number in range(1, sites + 1):
+        hospital = _hospital(number, seed)
+        labels = _labels(hospital, patients, np.random.default_rng([seed, number, 1]))
+        cohort = []
+        for index, label in enumerate(labels):
+            generator = np.random.default_rng([seed, number, 2, index])
+            patient = _visit(hospital, f"S{number}-P{index + 1:04d}", label, shape, generator)
+            write_patient(out / hospital.name, patient, hospital, seed)
+            cohort.append(patient)
+            if progress:
+                progress((number - 1) * patients + index + 1, sites * patients)
+        _write_tables(out / hospital.name, cohort)
+        folders.append(out / hospital.name)
+    return tuple(folders)
+
+
+def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 0) -> None:
+    """Write one patient's series below `site/dicom` and the mask, where there is one, to `site/masks`."""
+    key = f"{seed}/{hospital.number}/{patient.identifier}"
+    study = Study(patient.identifier, key, hospital.name, hospital.style)
+    for number, contrast in enumerate(patient.volumes, 1):
+        write_series(site / "dicom" / patient.identifier / str(number), study, patient.volumes[contrast], number)
+    if patient.mask is not None:
+        (site / "masks").mkdir(parents=True, exist_ok=True)
+        _write_mask(site / "masks" / f"{patient.identifier}.nii.gz", patient.mask)
+
+
+def _hospital(number: int, seed: int) -> Hospital:
+    generator = np.random.default_rng([seed, number])
+    count = 1 + int(generator.random() < 0.5)
+    first = (number - 1) % len(SCANNERS)  # neighbours differ in vendor or field
+    chosen = [first, *(int(i) for i in generator.permutation(len(SCANNERS)) if i != first)][:count]
+    mix = generator.dirichlet([8.0] * len(CLASSES))
+    return Hospital(number, tuple(SCANNERS[i] for i in chosen), tuple(mix.tolist()), STYLES[(number - 1) % len(STYLES)])
+
+
+def _labels(hospital: Hospital, patients: int, generator: np.random.Generator) -> list[str]:
+    every = list(CLASSES) if patients >= 4 else []
+    drawn = generator.choice(CLASSES, patients - len(every), p=hospital.mix).tolist()
+    return [str(label) for label in generator.permutation([*every, *drawn])]
+
+
+def _visit(
+    hospital: Hospital, identifier: str, label: str, shape: tuple[int, int, int], generator: np.random.Generator
+) -> Patient:
+    """Return a patient as this hospital knows it: scanned on one of its scanners, with something missing at times."""
+    phantom = draw(generator, label=label, shape=shape)
+    scanner = hospital.scanners[int(generator.integers(len(hospital.scanners)))]
+    patient = to_patient(phantom, identifier, scanner, generator, CONTRASTS)
+    lacks = generator.random(4) < (LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK)
+    volumes = dict(patient.volumes)
+    gone = str(generator.choice(CONTRASTS))
+    if lacks[0]:
+        del volumes[gone]
+    assert patient.omics is not None
+    omics = np.where(generator.random(len(OMICS_COLUMNS)) < LACKS_CELL, np.nan, patient.omics)
+    return replace(
+        patient,
+        volumes=volumes,
+        omics=None if lacks[1] else omics,
+        label=None if lacks[2] else patient.label,
+        mask=None if lacks[3] else patient.mask,
+    )
+
+
+def _write_mask(file: Path, mask: Volume) -> None:
+    """Write a mask on the image's grid as NIfTI: (column, row, slice) with an affine to RAS+."""
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    reverse = np.eye(4)[[2, 1, 0, 3]]  # (column, row, slice) to (slice, row, column)
+    image = nib.Nifti1Image(np.ascontiguousarray(mask.voxels.transpose(2, 1, 0)), to_ras @ mask.affine @ reverse)
+    file.write_bytes(_gzipped(image.to_bytes()))
+
+
+def _gzipped(data: bytes) -> bytes:
+    """Compress without a time stamp, so that equal masks are equal files."""
+    return gzip.compress(data, compresslevel=1, mtime=0)
+
+
+def _write_tables(site: Path, cohort: list[Patient]) -> None:
+    with open(site / "patients.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(TABLE)
+        for p in cohort:
+            numbers = ["" if value is None else f"{value:g}" for value in (p.grade, p.time, p.event)]
+            rows.writerow([p.identifier, p.label or "", *numbers, p.level or ""])
+    with open(site / "omics.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["patient", *OMICS_COLUMNS])
+        for p in cohort:
+            if p.omics is not None:
+                rows.writerow([p.identifier, *("" if np.isnan(v) else f"{v:.6g}" for v in p.omics)])
