@@ -1,13 +1,14 @@
 """The consortium's Flower ServerApp, for Flower's own simulation and deployment engines.
 
 Run settings (`flwr run … --run-config`): `plan`, a TOML file at the server (the default plan if empty); `sites`, how
-many to wait for; `out`, the run folder; `data`, only in a local simulation,
-the folder of site folders (phantoms are drawn if empty).
+many to wait for; `out`, the run folder (`.fedspine/runs/RUN_ID` in the home directory if empty); `data`, only in a
+local simulation, the folder of site folders (phantoms are drawn if empty). Every node gets a copy of them.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from flwr.app import Context
@@ -37,7 +38,7 @@ class LogWatcher:
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the configured plan on the connected sites."""
-    logging.basicConfig(level=logging.INFO)
+    _show_log()
     settings = context.run_config
     data = str(settings["data"])
     out = Path(str(settings["out"] or Path.home() / ".fedspine" / "runs" / str(context.run_id)))
@@ -49,9 +50,23 @@ def main(grid: Grid, context: Context) -> None:
         watcher=LogWatcher(),
         engine="flower",
         source="site folders",
-        names=sorted(p.name for p in Path(data).iterdir() if p.is_dir()) if data else (),
+        names=sorted(p.name for p in Path(data).iterdir() if p.is_dir() and not p.name.startswith(".")) if data else (),
     )
-    LOG.info("report: %s", out / "report.html")
+    LOG.info("report.html is in the run folder")
+
+
+def _show_log() -> None:
+    """Print the log of fedspine alone.
+
+    Flower keeps what an app prints and sends it on over HTTP: with every library's log on, each line sent would be
+    reported by a line of its own, without end.
+    """
+    if not LOG.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("fedspine: %(message)s"))
+        LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
 
 
 def configured_plan(path: str) -> Plan:
