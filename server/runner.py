@@ -18,13 +18,14 @@ from fedspine.atlas.anchors import phantoms
 from fedspine.config import Plan, Stage
 from fedspine.errors import EgressBlocked, FedspineError
 from fedspine.privacy.patient_sum import noise_generator
+from fedspine.privacy.sgd import LOSS_NORM
 from fedspine.tasks._rounds import Strength, pretrain
 from fedspine.tasks._task import Measured, Site, Trained, make, public_values
 from fedspine.wire import ARRAYS, NUMBERS, Schema, check, schema_of
 from server.sites import Enrolled, Reply, ask_stage
 from server.vault import Progress, Vault
 
-PRETRAIN_PHANTOMS = 64
+PRETRAIN_PHANTOMS = 160
 """Public phantoms that a stage's pre-training draws from."""
 
 
@@ -93,7 +94,7 @@ class Runner:
             begun = time.monotonic()
             replies = self._round(progress, stage, number, progress.arrays, schema, entry)
             progress.arrays = _average(replies)
-            _note_losses(entry, replies, [site.name for site in self.sites])
+            _note_losses(entry, replies, [site.name for site in self.sites], self._loss_noise(task, stage, replies))
             self._public_losses(progress, stage, task, number, entry)
             progress.round = number
             if number < stage.rounds:
@@ -101,6 +102,14 @@ class Runner:
             self.watcher.round_ends(stage, number, time.monotonic() - begun)
         progress.models[stage.name] = progress.arrays
         self.vault.keep_model(stage.name, progress.arrays)
+
+    def _loss_noise(self, task: Trained, stage: Stage, replies: Mapping[str, Reply]) -> float:
+        """Return the standard deviation of the noise in a round's pooled loss."""
+        strength = Strength.of(self.plan, stage)
+        patients = sum(reply.numbers["patients"] for reply in replies.values())
+        expected = max(stage.sample_rate * patients, 1.0)
+        one_step = strength.noise_multiplier * task.loss_bound / LOSS_NORM / expected
+        return one_step * math.sqrt(len(replies) / stage.steps)
 
     def _initial(self, task: Trained, stage: Stage) -> torch.nn.Module:
         """Return the stage's network: fresh weights from the plan's seed, then trained on public phantoms."""
@@ -212,8 +221,8 @@ def _average(replies: Mapping[str, Reply]) -> dict[str, Tensor]:
     return {key: averaged[key].to(kind) for key, kind in kinds.items()}
 
 
-def _note_losses(entry: dict[str, Any], replies: Mapping[str, Reply], names: Sequence[str]) -> None:
-    curves = entry["loss"] or {"pooled": [], "sites": {name: [] for name in names}}
+def _note_losses(entry: dict[str, Any], replies: Mapping[str, Reply], names: Sequence[str], noise: float) -> None:
+    curves = entry["loss"] or {"pooled": [], "sites": {name: [] for name in names}, "noise": noise}
     total = sum(reply.numbers["patients"] for reply in replies.values())
     weighted = sum(reply.numbers["loss"] * reply.numbers["patients"] for reply in replies.values())
     curves["pooled"].append(weighted / total if total else 0.0)

@@ -1,10 +1,15 @@
-"""A generator and a critic after DCGAN (Radford 2016), with group normalisation in place of batch normalisation."""
+"""A generator and a critic after DCGAN (Radford 2016).
+
+Group normalisation takes the place of batch normalisation, and upsampling followed by a convolution that of strided
+transposed convolutions, whose overlaps draw a checkerboard (Odena 2016).
+"""
 
 from __future__ import annotations
 
 import copy
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,10 +33,18 @@ class Generator(nn.Module):
             nn.GroupNorm(4, widths[0]),
             nn.ReLU(),
         ]
-        for before, after in pairwise(widths):
-            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.GroupNorm(4, after), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid()]
-        self.layers = nn.Sequential(*layers)
+        for before, after in pairwise([*widths, widths[-1]]):
+            layers += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(before, after, 3, 1, 1),
+                nn.GroupNorm(4, after),
+                nn.ReLU(),
+            ]
+        last = nn.Conv2d(widths[-1], channels, 3, 1, 1)
+        with torch.no_grad():
+            assert last.bias is not None
+            last.bias[-1] = -3.0  # lesions are small: masks begin nearly empty
+        self.layers = nn.Sequential(*layers, last, nn.Sigmoid())
 
     def forward(self, noise: Tensor) -> Tensor:
         """Turn noise (image, latent) into (image, channel, row, column) in [0, 1]."""

@@ -86,7 +86,7 @@ SCANNERS: tuple[ScannerModel, ...] = (
                    diffusion=(72.0, 4500.0, 800.0), fat_saturated=False),
     ),
     ScannerModel(
-        "SIEMENS", "Skyra", "HeadNeck_20;Spine_32", 3.0, 700.0, 0.009, 75.0, 0.14, 50.0,
+        "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.009, 75.0, 0.14, 50.0,
         _protocols(t1=(8.4, 640.0), t2=(91.0, 3900.0), stir=(38.0, 4600.0, 200.0), flair=(92.0, 9000.0, 2500.0),
                    diffusion=(63.0, 5200.0, 800.0), fat_saturated=True),
     ),

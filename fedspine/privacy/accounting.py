@@ -24,6 +24,10 @@ ASSUMPTION = (
 )
 
 
+ORDERS = (*range(2, 64), 64, 80, 96, 128, 192, 256, 512, 1024)
+"""Whole Rényi orders: exact finite sums, while fractional ones may fail to converge at high sampling rates."""
+
+
 @dataclass(frozen=True)
 class Event:
     """`count` Gaussian releases of one kind.
@@ -71,7 +75,7 @@ def _rdp(events: tuple[Event, ...], delta: float) -> float:
         return 0.0
     if any(event.noise_multiplier == 0 for event in events):
         return float("inf")
-    accountant = RdpAccountant()
+    accountant = RdpAccountant(ORDERS)
     for event in events:
         accountant.compose(_dp_event(event), event.count)
     return float(accountant.get_epsilon(delta))

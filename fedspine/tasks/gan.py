@@ -26,6 +26,8 @@ class Options:
     """Settings of the stage.
 
     Args:
+        size: pixels a side of made images, a power of two; real ones are shrunk to it. Small, since noise grows with
+            the critic and a site has few patients.
         latent: length of the noise vector.
         width: channels of the narrowest hidden layer.
         batch: made images a step.
@@ -33,8 +35,9 @@ class Options:
         missing: probability with which a made image lacks a contrast, so that absence does not give it away.
     """
 
+    size: int = 32
     latent: int = 32
-    width: int = 8
+    width: int = 16
     batch: int = 16
     average_decay: float = 0.95
     missing: float = 0.1
@@ -45,23 +48,23 @@ class GanTask:
     """The task; see `Trained` in `_task`."""
 
     contrasts: int
-    size: int
     options: Options
     loss_bound: float = 2.0
     betas: tuple[float, float] = (0.5, 0.99)
 
     def build(self) -> Gan:
         """Return generator, critic and the generator's running average."""
-        return Gan(self.options.latent, self.contrasts, self.size, self.options.width)
+        return Gan(self.options.latent, self.contrasts, self.options.size, self.options.width)
 
     def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
-        """Return the critic's loss on the patient's real images and masks."""
-        if patient.mask is None or not patient.has_image:
+        """Return the critic's loss on the patient's real slices that hold a lesion, and their masks."""
+        if patient.mask is None or not patient.has_image or not bool(patient.mask.any()):
             return None
-        present = patient.present.expand(len(patient.images), -1)
-        return F.softplus(
-            -_score(model, _critic_parameters(model), patient.images.clamp(0, 1), patient.mask, present)
-        ).mean()
+        shown = patient.mask.flatten(1).any(1)
+        images = F.adaptive_avg_pool2d(patient.images[shown].clamp(0, 1), self.options.size)
+        masks = F.adaptive_avg_pool2d(patient.mask[shown], self.options.size)
+        present = patient.present.expand(len(images), -1)
+        return F.softplus(-_score(model, _critic_parameters(model), images, masks, present)).mean()
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the critic's weights; the generator's own are reached by made images alone."""
@@ -119,8 +122,8 @@ def _score(model: nn.Module, weights: dict[str, Tensor], images: Tensor, masks: 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> GanTask:
     """Return the task of `stage`."""
-    size = plan.data.size
-    if size & (size - 1):
-        raise ConfigError("the GAN's image size must be a power of two", str(size), "use 16, 32, 64 or 128")
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    return GanTask(len(plan.data.contrasts), size, options)
+    size = options.size
+    if size < 16 or size & (size - 1):
+        raise ConfigError("the GAN's image size must be a power of two from 16", str(size), "use 16, 32, 64 or 128")
+    return GanTask(len(plan.data.contrasts), options)

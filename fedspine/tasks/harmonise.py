@@ -19,29 +19,34 @@ from fedspine.tasks._task import Outcome, Shared, Site
 CENTRE, SPREAD = 0.3, 0.2
 """Public guess of where body intensities lie on the patient's own 0-1 scale, and how far they scatter."""
 
-KNOWN, SQUARE = 0.5, 0.5
+SQUARE = 0.5
+"""Weight of the squared distance within a term."""
 
 
 @dataclass(frozen=True)
 class Harmonise:
-    """The task; see `Measured` in `_task`. Features are a contrast's body mean and deviation."""
+    """The task; see `Measured` in `_task`. Features are a contrast's body mean and deviation.
+
+    A patient who lacks a contrast counts as one at the public centre: the number of those who have it would be one more
+    noisy release to divide by, while the number of patients is public.
+    """
 
     names: tuple[str, ...]
 
     @property
     def scale(self) -> float:
         """Divisor that brings the term of a typical patient to norm 1 (a rare larger one is clipped)."""
-        return math.sqrt(max(len(self.names), 1))
+        return math.sqrt(1.5 * max(len(self.names), 1))
 
     def zeros(self) -> dict[str, Tensor]:
-        """`known`, `first` and `second`: (feature,)."""
-        return {key: torch.zeros(len(self.names)) for key in ("known", "first", "second")}
+        """`first` and `second`: (feature,)."""
+        return {key: torch.zeros(len(self.names)) for key in ("first", "second")}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
-        """Return this patient's row: known, distance from the public centre in public spreads, squared."""
+        """Return this patient's row: distance from the public centre in public spreads, and squared."""
         values, known = intensities(patient)
         z = ((values - CENTRE) / SPREAD).clamp(-3, 3) * known
-        parts = {"known": KNOWN * known, "first": z, "second": SQUARE * z**2}
+        parts = {"first": z, "second": SQUARE * z**2}
         return {key: part / self.scale for key, part in parts.items()}
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
@@ -64,7 +69,7 @@ class Harmonise:
 
     def _sums(self, site: Site, noise: float) -> SiteSums:
         sums = {key: value.double().numpy() * self.scale for key, value in site.sums.items()}
-        count = np.clip(sums["known"] / KNOWN, 1.0, max(site.patients, 1))
+        count = np.full(len(self.names), float(max(site.patients, 1)))
         none = np.zeros(0)
         empty = np.zeros((0, len(self.names)))
         squares = np.maximum(sums["second"] / SQUARE, 1e-3)

@@ -1,7 +1,8 @@
 """`standardise`: one shared mean and deviation per image feature and omics column.
 
-Phantoms give a public prior. Each patient's term holds, per column, whether it is known, its distance from the prior's
-mean in prior deviations, and that squared. The released sums move the prior, the less the noisier they are.
+Phantoms give a public prior. Each patient's term holds, per column, its distance from the prior's mean in prior
+deviations, and that squared; zero where the patient has no value, which leaves the prior where it is. The released sums
+move the prior, the less the noisier they are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from fedspine.config import Plan, Stage
 from fedspine.harmony.scaling import BOUND, standard
 from fedspine.tasks._task import Outcome, Shared, Site, need
 
-KNOWN, SQUARE = 0.5, 1 / 8
-"""Weights of the count and of the squared distance within a term."""
+SQUARE = 1 / 8
+"""Weight of the squared distance within a term."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,24 @@ class Standardise:
     @property
     def scale(self) -> float:
         """Divisor that brings the term of a typical patient to norm 1 (a rare larger one is clipped)."""
-        return math.sqrt(0.6 * max(len(self.mean), 1))
+        return math.sqrt(0.2 * max(len(self.mean), 1))
 
     def zeros(self) -> dict[str, Tensor]:
-        """`known`, `first` and `second`: (column,)."""
-        return {key: torch.zeros(len(self.mean)) for key in ("known", "first", "second")}
+        """`first` and `second`: (column,)."""
+        return {key: torch.zeros(len(self.mean)) for key in ("first", "second")}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
-        """Return this patient's row: known, distance, squared distance less one."""
+        """Return this patient's row: distance, squared distance less one."""
         values, known = rows_of(patient)
         z = standard(values, known, self.mean, self.deviation)
-        parts = {"known": KNOWN * known, "first": z / BOUND, "second": SQUARE * (z**2 - 1) * known}
+        parts = {"first": z / BOUND, "second": SQUARE * (z**2 - 1) * known}
         return {key: part / self.scale for key, part in parts.items()}
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return `standardise.mean` and `standardise.deviation`: the prior moved by noise-aware shrinkage."""
-        patients = max(sum(site.patients for site in sites.values()), 1)
+        count = max(sum(site.patients for site in sites.values()), 1)
         total = {key: sum((site.sums[key] for site in sites.values()), zero) for key, zero in self.zeros().items()}
         noise = noise_sd * math.sqrt(len(sites)) * self.scale
-        count = (total["known"] * self.scale / KNOWN).clamp(1, patients)
         shift = total["first"] * self.scale * BOUND / count
         shift = shift / (1 + (noise * BOUND / count) ** 2 + 1 / count)
         excess = total["second"] * self.scale / SQUARE / count
