@@ -75,13 +75,13 @@ class Genome:
         paths = self.pathways()
         lineage = np.array(self.tumour.lineage if self.tumour else (0.2, 0.2, 0.2))
         expression = [
-            paths.proliferation + 0.8 * self.chance[3],
+            paths.proliferation + 0.6 * self.chance[3],
             paths.angiogenesis + 0.8 * self.chance[4],
-            *(lineage + 0.9 * self.chance[5:8]),
+            *(lineage + 0.4 * self.chance[5:8]),
         ]
         embedding = [
-            0.7 * paths.proliferation - 0.4 * paths.water + 0.8 * self.chance[8],
-            0.6 * paths.angiogenesis + 0.5 * lineage[2] - 0.5 * lineage[0] + 0.8 * self.chance[9],
+            0.7 * paths.proliferation - 0.4 * paths.water + 0.5 * self.chance[8],
+            0.6 * paths.angiogenesis + 0.5 * lineage[2] - 0.5 * lineage[0] + 0.5 * self.chance[9],
         ]
         return np.concatenate([self.mutations, np.round(expression, 4), np.round(embedding, 4)]).astype(np.float64)
 
@@ -109,10 +109,10 @@ def tumour_tissues(genome: Genome, tissues: NDArray[np.float64]) -> NDArray[np.f
     row = person / usual
     row[[tissue.T1_MS_1_5, tissue.T1_MS_3]] *= tumour.t1_ms * np.exp(0.05 * paths.water - 0.03 * cells)
     row[tissue.T1_MS_3] *= 1.18
-    row[[tissue.T2_MS_1_5, tissue.T2_MS_3]] *= tumour.t2_ms * np.exp(0.10 * paths.water - 0.06 * cells)
+    row[[tissue.T2_MS_1_5, tissue.T2_MS_3]] *= tumour.t2_ms * np.exp(0.08 * paths.water - 0.05 * cells)
     row[tissue.T2_MS_3] *= 0.94
     row[tissue.PROTON_DENSITY] *= 0.80
-    row[tissue.ADC] *= tumour.adc * np.exp(0.10 * paths.water - 0.12 * cells)
+    row[tissue.ADC] *= tumour.adc * np.exp(0.08 * paths.water - 0.10 * cells)
     row[tissue.AGENT_MM] *= tumour.agent_mm * np.exp(0.25 * (paths.angiogenesis - tumour.angiogenesis))
     row[tissue.FAT_FRACTION] = tumour.fat
     table[Tissue.TUMOUR] = row

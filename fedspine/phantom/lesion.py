@@ -54,8 +54,8 @@ def _draw(tumour: TumourType, anatomy: Anatomy, level: int, generator: np.random
     tissues, centre_mm, radii_mm = _place(tumour, anatomy, level, radius_mm, generator)
     edges = spine.level_edges_mm(anatomy)
     along_mm = edges[level] + spine.body_height_mm(level) / 2 + centre_mm[1]
-    # the margin of one tumour differs more from the next than the types differ among themselves
-    uneven, blurred, swollen = np.exp(0.45 * generator.standard_normal(3))
+    # the margin of one tumour differs from the next about as much as the types differ among themselves
+    uneven, blurred, swollen = np.exp(0.35 * generator.standard_normal(3))
     return Lesion(
         tissues=tissues,
         centre_mm=(centre_mm[0], float(along_mm), centre_mm[2]),
