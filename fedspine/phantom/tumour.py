@@ -3,8 +3,8 @@
 The figures lie in typical literature ranges and overlap on purpose. What is bright and free to diffuse is benign within
 the canal (schwannoma) and malignant in bone (chordoma); what is dark and restricted is benign there (meningioma) and
 malignant here (metastasis). So no contrast tells the classes apart by itself; contrasts, place, margin and omics
-together do. A reported pair: median ADC of vertebral haemangiomas 1085, of malignant deposits 682 (1e-6 mm²/s; Winfield et al. 2018,
-Eur Radiol 28:1687); other series report untreated metastases near 900 and more.
+together do. A reported pair: median ADC of vertebral haemangiomas 1085, of malignant deposits 682 (1e-6 mm²/s; Winfield
+et al. 2018, Eur Radiol 28:1687); other series report untreated metastases near 900 and more.
 """
 
 from __future__ import annotations
