@@ -15,6 +15,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedspine.config import Plan, Stage, load_plan, read_text
+from fedspine.errors import ConfigError
 from fedspine.plans.default import default_plan
 from server.coordinate import coordinate
 
@@ -70,7 +71,23 @@ def _show_log() -> None:
 
 
 def configured_plan(path: str) -> Plan:
-    """Return the plan in the file at `path`, or the default plan with the phantoms' names filled in."""
+    """Return the plan in the file at `path`, or the default plan with the phantoms' names filled in.
+
+    Raises:
+        InputError: if it cannot be read, or leaves open what only a simulation can look up at the sites.
+    """
     if not path:
         return default_plan()
-    return load_plan(read_text(Path(path), "the plan"))
+    plan = load_plan(read_text(Path(path), "the plan"))
+    tasks = {stage.task for stage in plan.stage}
+    data = plan.data
+    needed = {"contrasts": (data.contrasts, True), "classes": (data.classes, "classify" in tasks)}
+    needed |= {"omics": (data.omics, "encode" in tasks), "markers": (data.markers, "encode" in tasks)}
+    for what, (names, wanted) in needed.items():
+        if wanted and not names:
+            raise ConfigError(
+                f"the plan of a federation must name its {what}",
+                "none",
+                "write them under [data]; the server cannot look at the sites",
+            )
+    return plan
