@@ -80,6 +80,7 @@ class Stage:
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
         pretrain_steps: public steps on phantoms at the server before round 1.
+        pretrain_rate: of the optimiser of these steps.
         options: settings of the task's own network, checked by the task.
     """
 
@@ -94,6 +95,7 @@ class Stage:
     share: float = 1.0
     learning_rate: float = 1e-3
     pretrain_steps: int = 0
+    pretrain_rate: float = 3e-3
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -259,6 +261,8 @@ def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
         stage.noise_multiplier >= 0, f"noise_multiplier of {where} must be positive", stage.noise_multiplier, "mend it"
     )
     _demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
+    _demand(stage.pretrain_rate > 0, f"pretrain_rate of {where} must be positive", stage.pretrain_rate, "mend it")
+    _demand(stage.pretrain_steps >= 0, f"pretrain_steps of {where} must be 0 or more", stage.pretrain_steps, "mend it")
     _demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
     if stage.task == "evaluate" or stage.of:
         _demand(stage.of in earlier, f"`of` in {where} must name an earlier stage", f"'{stage.of}'", "name one")

@@ -119,7 +119,7 @@ class Runner:
         if stage.pretrain_steps:
             draws = noise_generator(self.plan.seed, "pretrain", stage.name)
             patients = phantoms(self.plan, PRETRAIN_PHANTOMS, purpose=1)
-            pretrain(task, model, patients, stage.pretrain_steps, stage.learning_rate, draws)
+            pretrain(task, model, patients, stage.pretrain_steps, stage.pretrain_rate, draws)
         return model
 
     def _measure(

@@ -15,6 +15,9 @@ from fedspine.privacy.patient_sum import PatientSum, poisson_sample
 from fedspine.privacy.sgd import private_gradient
 from fedspine.tasks._task import Measured, Trained
 
+PRETRAIN_BATCH = 4
+"""Phantoms a public step."""
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -80,12 +83,12 @@ def train_round(
 def pretrain(
     task: Trained, model: nn.Module, phantoms: Sequence[PatientTensors], steps: int, rate: float, draws: torch.Generator
 ) -> None:
-    """Train `model` on public phantoms, eight at a time, without noise."""
+    """Train `model` on public phantoms, a few at a time, without noise."""
     optimiser = optimiser_of(task, model, rate)
     everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.train()
     for _ in range(steps):
-        chosen = torch.randint(len(phantoms), (8,), generator=draws).tolist()
+        chosen = torch.randint(len(phantoms), (PRETRAIN_BATCH,), generator=draws).tolist()
         released = private_gradient(
             everything,
             [phantoms[i] for i in chosen],

@@ -20,6 +20,9 @@ from fedspine.networks.dcgan import Gan
 from fedspine.strict import build
 from fedspine.tasks._task import Shared
 
+MASK_LEVEL = 0.25
+"""A made pixel belongs to the lesion from this value on: shrunk real masks hold the share of each pixel they cover."""
+
 
 @dataclass(frozen=True)
 class Options:
