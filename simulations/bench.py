@@ -111,8 +111,8 @@ def _table(rows: dict[str, list[Row]]) -> str:
     return f"""# Benchmarks
 
 Written by `make bench` on {time.strftime("%Y-%m-%d")}: Python {platform.python_version()}, {os.cpu_count()} cores,
-no GPU. Medians of {REPEATS} runs; both sides of a ratio run in turn on the same machine. What each child process does stands in
-`simulations/bench_children.py`.
+no GPU. Medians of {REPEATS} runs; both sides of a ratio run in turn on the same machine. What each child process does
+stands in `simulations/bench_children.py`.
 
 | what | measured | must reach |
 |---|---|---|

@@ -40,7 +40,7 @@ def test_the_clipped_sum_equals_a_straightforward_reference() -> None:
     for rows in patients:
         net.zero_grad()
         loss = (net(rows) ** 2).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         flat = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
         limit = clip * math.sqrt(1 - LOSS_NORM**2)
         reference += flat * min(1.0, limit / float(flat.norm()))

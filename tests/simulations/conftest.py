@@ -11,7 +11,7 @@ import pytest
 from fedspine.config import Plan, Stage, load_plan
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
-from simulations.consortium import Simulation, open_consortium
+from simulations.consortium import Simulation, open_consortium, simulate
 
 TINY = """
 name = "tiny"
@@ -72,3 +72,12 @@ def opened(sites: Path, tmp_path: Path) -> Opened:
         return Simulation(complete, folders, tmp_path / out, engine, "phantoms")
 
     return open_simulation
+
+
+@pytest.fixture(scope="session")
+def finished(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    """Return a simulation of the tiny plan that has been run; look, but do not touch."""
+    plan, folders = open_consortium(sites, tiny_plan())
+    simulation = Simulation(plan, folders, tmp_path_factory.mktemp("finished") / "run", "inprocess", "phantoms")
+    simulate(simulation, Silent())
+    return simulation

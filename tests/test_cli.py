@@ -1,0 +1,177 @@
+"""What a person types: exit codes, one sentence for bad input, never a traceback."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import UID
+
+from fedspine.cli import main
+from fedspine.phantom.writer import write_consortium
+
+PLAN = """
+name = "small"
+[data]
+size = 32
+slices = 2
+[[stage]]
+task = "harmonise"
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fedspine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return a function that types a command and gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedspine", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as done:
+            code = done.code if isinstance(done.code, int) else 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "sites"
+    write_consortium(folder, sites=2, patients=5, shape=(2, 32, 32))
+    return folder
+
+
+@pytest.fixture
+def site(consortium: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "hospital"
+    shutil.copytree(consortium / "site-1", copy, ignore=shutil.ignore_patterns(".fedspine"))
+    return copy
+
+
+def refused(result: tuple[int, str, str], *said: str) -> None:
+    """Assert exit code 2 and one sentence without a traceback."""
+    code, out, err = result
+    assert code == 2, (code, out, err)
+    assert "Traceback" not in out + err
+    assert len(err.strip().splitlines()) == 1
+    for words in said:
+        assert words in err
+
+
+def test_phantoms_are_written_checked_and_never_overwritten(fedspine: Run, tmp_path: Path) -> None:
+    code, out, _ = fedspine("phantom", "out", "--sites", 1, "--patients", 4, "--size", 32, "--slices", 2)
+    assert code == 0
+    assert "fedspine check" in out
+    code, out, _ = fedspine("check", "out/site-1")
+    assert code == 0
+    for word in ("T1c", "STIR", "SIEMENS", "MKI67", "benign", "usable"):
+        assert word in out
+    refused(fedspine("phantom", "out"), "empty folder")
+
+
+def test_a_simulation_writes_its_run_folder_and_names_the_report(
+    fedspine: Run, consortium: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    code, out, err = fedspine("simulate", "--data", consortium, "--plan", "plan.toml", "--out", "run")
+    assert code == 0, err
+    assert "epsilon" in out
+    assert "run/report.html" in out
+    for name in ("plan.toml", "metrics.json", "report.html", "sites/site-1/ledger.jsonl", "sites/site-2/egress.jsonl"):
+        assert (tmp_path / "run" / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (PLAN.replace("[data]", "[data]\nsizes = 3"), "did you mean 'size'?"),
+        (PLAN + "[privacy]\nepsilon = 0.0\n", "epsilon must be positive"),
+        (PLAN + "[privacy]\nepsilon = -2\n", "epsilon must be positive"),
+        ("name = 3", "must be of type str"),
+        (PLAN + '[[stage]]\ntask = "classify"\n[stage.options]\nwide = [4]\n', "did you mean 'widths'?"),
+    ],
+)
+def test_a_bad_plan_is_refused(fedspine: Run, consortium: Path, tmp_path: Path, plan: str, said: str) -> None:
+    (tmp_path / "plan.toml").write_text(plan)
+    refused(fedspine("simulate", "--data", consortium, "--plan", "plan.toml"), said)
+
+
+def test_missing_things_are_refused(fedspine: Run, tmp_path: Path, consortium: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(fedspine("check", "empty"), "patients.csv")
+    refused(fedspine("check", "nowhere"), "must be a folder")
+    refused(fedspine("simulate", "--data", "nowhere"), "--data must be a folder")
+    refused(fedspine("simulate", "--data", "empty"), "a folder per site")
+    refused(fedspine("simulate", "--data", consortium, "--plan", "none.toml"), "the plan must be a readable")
+
+
+def test_a_consortium_with_one_class_has_nothing_to_classify(fedspine: Run, site: Path, tmp_path: Path) -> None:
+    rows = (site / "patients.csv").read_text().splitlines()
+    for number, row in enumerate(rows[1:], 1):
+        cells = row.split(",")
+        rows[number] = ",".join([cells[0], "benign", *cells[2:]])
+    (site / "patients.csv").write_text("\n".join(rows) + "\n")
+    refused(fedspine("check", site), "one")
+    (tmp_path / "sites").mkdir()
+    shutil.move(site, tmp_path / "sites" / "a")
+    (tmp_path / "plan.toml").write_text(PLAN + '[[stage]]\ntask = "classify"\n')
+    refused(fedspine("simulate", "--data", "sites", "--plan", "plan.toml"), "two classes")
+
+
+def test_a_site_below_its_minimum_is_refused(fedspine: Run, site: Path) -> None:
+    (site / "site.toml").write_text("minimum_cohort = 50\n")
+    refused(fedspine("check", site), "at least 50 patients", "found 5")
+    (site / "site.toml").write_text("minimum_cohrot = 50\n")
+    refused(fedspine("check", site), "did you mean 'minimum_cohort'?")
+
+
+def test_two_patients_with_one_id_are_refused(fedspine: Run, site: Path) -> None:
+    text = (site / "patients.csv").read_text()
+    (site / "patients.csv").write_text(text + text.splitlines()[1] + "\n")
+    refused(fedspine("check", site), "one row")
+
+
+def test_one_bad_thing_stops_nobody_else_and_is_named_locally(fedspine: Run, site: Path) -> None:
+    files = sorted(f for f in (site / "dicom").rglob("*") if f.is_file())
+    files[0].write_bytes(files[0].read_bytes()[:900])
+    (site / "dicom" / "notes.txt").write_text("not an image")
+    strange = dcmread(files[-1])
+    strange.file_meta.TransferSyntaxUID = UID("1.2.3.4.5")
+    strange.save_as(files[-1])
+    omics = (site / "omics.csv").read_text().splitlines()
+    cells = omics[1].split(",")
+    omics[1] = ",".join([cells[0], "many", "nan", *cells[3:]])
+    (site / "omics.csv").write_text("\n".join(omics) + "\n")
+    mask = next((site / "masks").iterdir())
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), mask)
+    code, out, _ = fedspine("check", site)
+    assert code == 0, out
+    for word in ("notes.txt", "omics.csv", mask.name, "usable"):
+        assert word in out, word
+
+
+def test_only_bad_files_make_a_site_unusable(fedspine: Run, site: Path) -> None:
+    for file in (site / "dicom").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:300])
+    refused(fedspine("check", site), "usable image")
+
+
+def test_a_wrong_option_is_a_usage_error(fedspine: Run) -> None:
+    code, _, err = fedspine("simulate", "--engine", "cloud")
+    assert code == 2
+    assert "inprocess" in err
+    assert "Traceback" not in err
