@@ -74,7 +74,7 @@ class Hospital:
         return plan.seed if self.simulated else None
 
     def use_threads(self, policy: Site) -> None:
-        """Set torch's threads for this process: all cores if `site.toml` does not say."""
+        """Set torch's threads for this process, as `site.toml` says."""
         torch.set_num_threads(policy.threads or os.cpu_count() or 1)
 
     def patients(self, plan: Plan) -> dict[str, list[PatientTensors]]:

@@ -145,7 +145,8 @@ class Site:
         max_delta: the largest delta at which epsilon may be stated.
         minimum_cohort: fewer patients than this and the hospital takes no part.
         seed: fixes noise and sampling; for tests only, the ledger says so.
-        threads: torch threads; 0 means all cores.
+        threads: torch threads; 0 means all cores. Networks for few patients are small, and on a machine that is shared,
+            threads that wait for each other cost more than they bring.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -154,7 +155,7 @@ class Site:
     max_delta: float = 1e-4
     minimum_cohort: int = 2
     seed: int | None = None
-    threads: int = 0
+    threads: int = 1
 
 
 def load_plan(text: str) -> Plan:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from flwr.serverapp import Grid
 
 from fedspine.config import Plan
@@ -17,6 +18,9 @@ from server.results import metrics, write_gallery
 from server.runner import Runner, Watcher
 from server.sites import enrol
 from server.vault import Progress, Vault
+
+THREADS = 1
+"""Torch threads of the server: sums depend on how they are split, so every engine pre-trains with as many."""
 
 
 def coordinate(
@@ -49,6 +53,7 @@ def coordinate(
         report: whether to write `report.html` now (a simulation does it after its sites have written their pages).
     """
     begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    torch.set_num_threads(THREADS)
     check_tasks(plan)
     plan = calibrate(plan)
     sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)

@@ -34,8 +34,7 @@ SETTINGS = {
 def run_on_ray(simulation: Simulation, watcher: Watcher) -> Progress:
     """Run the simulation's plan with a virtual SuperNode per site; the ServerApp runs in this process.
 
-    One site at a time, with all cores: so a site computes with as many threads as in process, and the same seed gives
-    the same network bit for bit.
+    A site computes with as many threads as in process, so the same seed gives the same network bit for bit.
 
     Raises:
         FedspineError: if the plan cannot be run, or Ray ends before the plan does.
@@ -68,7 +67,7 @@ def run_on_ray(simulation: Simulation, watcher: Watcher) -> Progress:
                 simulation.client_app(),
                 len(simulation.names),
                 backend_config={
-                    "client_resources": {"num_cpus": cores},
+                    "client_resources": {"num_cpus": 1},
                     "init_args": {"num_cpus": cores, "logging_level": "ERROR", "log_to_driver": False},
                 },
             )

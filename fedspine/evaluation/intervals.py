@@ -17,7 +17,7 @@ def interval(
     metrics: Callable[[Counts], dict[str, float]],
     *,
     noise_sd: float,
-    draws: int = 300,
+    draws: int = 200,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:

@@ -83,8 +83,9 @@ def train_round(
 def pretrain(
     task: Trained, model: nn.Module, phantoms: Sequence[PatientTensors], steps: int, rate: float, draws: torch.Generator
 ) -> None:
-    """Train `model` on public phantoms, a few at a time, without noise."""
+    """Train `model` on public phantoms, a few at a time, without noise; `rate` is the peak of one cycle."""
     optimiser = optimiser_of(task, model, rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, cycle_momentum=False)
     everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.train()
     for _ in range(steps):
@@ -100,6 +101,7 @@ def pretrain(
             generator=draws,
         )
         _step(task, model, optimiser, everything, released.gradients, draws)
+        schedule.step()
 
 
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:
