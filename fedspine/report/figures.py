@@ -12,16 +12,25 @@ from fedspine.report.wording import amount, epsilon_text, signed, size_text
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: `values` per round from round 1, `None` where there is none."""
+    """One line of a chart.
+
+    Args:
+        name: for the tooltip.
+        values: per round from round 1, `None` where there is none.
+        style: class of the style sheet.
+        noise: standard deviation of the noise in every value; a band of twice that is drawn.
+    """
 
     name: str
     values: Sequence[float | None]
     style: str
+    noise: float = 0.0
 
 
 def line_chart(lines: Sequence[Line], *, across: str, up: str, says: str, width: float = 500) -> Markup | None:
     """Return values over rounds, or `None` where no line has a value."""
-    span = reach(value for each in lines for value in each.values)
+    edges = (v + s * each.noise for each in lines for v in each.values if v is not None for s in (-2, 2))
+    span = reach(edges)
     if span is None:
         return None
     height, left, right, top, bottom = 250.0, 58.0, width - 14, 12.0, 206.0
@@ -32,6 +41,10 @@ def line_chart(lines: Sequence[Line], *, across: str, up: str, says: str, width:
     drawn = [*horizontal_axis(x, top, bottom, across, marks), *vertical_axis(y, left, right, up)]
     for each in lines:
         points = [(i + 1, value) for i, value in enumerate(each.values) if value is not None]
+        if each.noise and points:
+            above = [f"{x(at):.1f} {y(value + 2 * each.noise):.1f}" for at, value in points]
+            below = [f"{x(at):.1f} {y(value - 2 * each.noise):.1f}" for at, value in reversed(points)]
+            drawn.append(tag("path", d=f"M{'L'.join([*above, *below])}Z", class_=f"band {each.style}"))
         path = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in points)
         drawn.append(tag("path", d=f"M{path}", class_=f"line {each.style}") if points else tag("g"))
         for at, value in points:

@@ -10,7 +10,7 @@ from fedspine.report.figures import Interval, Line, Locations, forest, line_char
 from fedspine.report.layout import absent, data_table, figure, folded
 from fedspine.report.markup import Child, Markup, join, tag
 from fedspine.report.run_files import Run, rows, series, table
-from fedspine.report.wording import amount, estimate, metric_name, number
+from fedspine.report.wording import amount, estimate, metric_name, number, plural
 
 
 def site_legend(run: Run, *, pooled: bool = False) -> Markup:
@@ -42,12 +42,25 @@ def _measured(run: Run, stage: str, values: Mapping[str, Any]) -> Markup:
         "stronger the noise, the longer the bar. Where two bars overlap, the sites cannot be told apart. A perfect "
         "score is 1."
     )
+    if any(name.startswith("top ") for name in names):
+        reading += " Ranks are among the public phantoms' omics; an error of the score is best at 0."
+    held_out = sum(int(number(table(run.metrics, "sites", site).get("held_out")) or 0) for site in run.sites)
+    if _undecided(groups.get("all sites", {})):
+        reading += f" With {plural(held_out, 'held-out patient')} under this noise, nothing can be concluded from it."
     cells = [[metric_name(n), *(estimate(table(group, n)) for group in groups.values())] for n in names]
     figures = tag("div", panels, class_="panels")
     return join(
         figure(figures, reading, title=f"Held-out patients, {stage}"),
         folded("The same figures as a table", data_table(["metric", *groups], cells)),
     )
+
+
+def _undecided(pooled: Mapping[str, Any]) -> bool:
+    """Tell whether most pooled intervals span over half of the scale."""
+    cells = [table(pooled, name) for name in pooled]
+    spans = [(number(c.get("low")), number(c.get("high"))) for c in cells]
+    wide = [low is None or high is None or high - low > 0.5 for low, high in spans]
+    return bool(wide) and sum(wide) > len(wide) / 2
 
 
 def _forest(run: Run, stage: str, name: str, groups: Mapping[str, Mapping[str, Any]]) -> Markup:
@@ -66,7 +79,7 @@ def losses(run: Run) -> Markup:
     for stage in run.stages:
         loss = table(stage, "loss")
         lines = [Line(site, series(values), colour(run.sites, site)) for site, values in table(loss, "sites").items()]
-        lines.append(Line("all sites", series(loss.get("pooled")), "s-pooled"))
+        lines.append(Line("all sites", series(loss.get("pooled")), "s-pooled", number(loss.get("noise")) or 0.0))
         name = str(stage.get("name", ""))
         chart = line_chart(lines, across="round", up="loss (no unit)", says=f"Training loss of {name}")
         if chart is not None:
@@ -75,7 +88,8 @@ def losses(run: Run) -> Markup:
         return absent("No stage of this run released a training loss.")
     reading = (
         "A line that falls and then settles has learned what it can; one that jumps about is mostly noise, which is "
-        "expected where a site has few patients. The losses were noised at the sites before they were sent."
+        "expected where a site has few patients. The losses were noised at the sites before they were sent; the pooled "
+        "one lies within the band with 95 % certainty."
     )
     return figure(join(site_legend(run, pooled=True), tag("div", panels, class_="panels wide")), reading)
 
@@ -84,14 +98,16 @@ def gan_losses(run: Run) -> Markup:
     """Return the two losses of the GAN over rounds."""
     gan = table(run.metrics, "gan")
     critic, generator = series(gan.get("critic")), series(gan.get("generator"))
-    lines = [Line("critic", critic, "s0"), Line("generator", generator, "s1 second")]
+    noise = next((number(table(s, "loss").get("noise")) for s in run.stages if s.get("task") == "gan"), None)
+    lines = [Line("critic", critic, "s0", noise or 0.0), Line("generator", generator, "s1 second")]
     chart = line_chart(lines, across="round", up="loss (no unit)", says="Losses of critic and generator", width=760)
     if chart is None:
         return absent("This plan trained no GAN, so there are no losses of critic and generator to show.")
     key = legend([("s0", "critic"), ("s1", "generator (dashed)")])
     reading = (
         "Balance is what to look for: two lines that stay near each other. A critic that falls to nothing while the "
-        "generator climbs means that the critic has won and the generator learns no more."
+        "generator climbs means that the critic has won and the generator learns no more. The band is the noise in the "
+        "critic's loss on real images; the rest of both losses needs no patient."
     )
     return figure(join(key, chart), reading, title="Losses of the GAN")
 

@@ -52,6 +52,7 @@ svg { display: block; width: 100%; height: auto; }
 .grid { stroke: var(--faint); stroke-width: 1; } .zero { stroke: var(--soft); stroke-width: 1; }
 .line { fill: none; stroke: var(--c); stroke-width: 1.6; stroke-linejoin: round; }
 .line.s-pooled { stroke-width: 2.6; } .line.second { stroke-dasharray: 6 3; }
+.band { fill: var(--c); opacity: .13; stroke: none; }
 .dot { fill: var(--c); stroke: var(--paper); stroke-width: 1; }
 .bar { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .55; } .fill { fill: var(--c); }
 .mark { stroke: var(--ink); stroke-width: 1.6; }
@@ -79,7 +80,8 @@ td.partly { color: var(--caution); font-weight: 600; }
   font-size: .76rem; text-align: center; }
 .contour { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; stroke-linecap: square; }
 .contour.truth { stroke: #ffd23f; } .contour.predicted { stroke: #35d0ff; stroke-dasharray: 4 3; stroke-linecap: butt; }
-.tokens { display: grid; grid-template-columns: minmax(0, 620px) minmax(300px, 1fr); gap: 26px; align-items: start; }
+.tokens { display: grid; grid-template-columns: minmax(0, 1fr); gap: 18px; }
+.tokens > div > svg { max-width: 760px; }
 .map { background: var(--wash); border-radius: 6px; }
 .region { fill: var(--c); fill-opacity: .13; stroke: var(--c); stroke-opacity: .13; stroke-width: 16;
   stroke-linejoin: round; }
@@ -102,7 +104,7 @@ pre { background: var(--wash); padding: 14px; border-radius: 4px; overflow-x: au
 #tip { position: fixed; pointer-events: none; opacity: 0; background: var(--ink); color: var(--paper);
   padding: 5px 10px; border-radius: 4px; font-size: .86rem; max-width: 380px; z-index: 9; left: 0; top: 0; }
 #tip.on { opacity: 1; }
-@media (max-width: 900px) { .beside, .tokens { grid-template-columns: 1fr; }
+@media (max-width: 900px) { .beside { grid-template-columns: 1fr; }
   .panels.wide { grid-template-columns: 1fr; } }
 @media print { :root { --paper:#fff; --ink:#000; --soft:#444; --faint:#ccc; --wash:#f6f6f6; } body { font-size: 11pt;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; } main { max-width: none; padding: 0; }

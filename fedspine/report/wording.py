@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-METRICS = {"dice": "Dice", "auc": "AUC", "f1": "F1", "recall": "recall (sensitivity)"}
+METRICS = {
+    "dice": "Dice",
+    "auc": "AUC",
+    "f1": "F1",
+    "recall": "recall (sensitivity)",
+    "top 1": "own omics rank first",
+    "top 10": "own omics rank in the first ten",
+    "score error": "error of the pseudo-genomic score (sd)",
+}
 """Names of metrics that are not written as they are stored."""
 
 FOLDS = {"train": "training", "held-out": "held-out"}

@@ -1,0 +1,138 @@
+"""The pages say what must be said, hold nothing that they must not, and survive what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedspine.errors import InputError
+from fedspine.report.pages import write_reports
+
+from .run_folder import SITES, write_run
+
+
+def rendered(folder: Path, change: Callable[[dict[str, Any]], object] | None = None) -> str:
+    return write_reports(write_run(folder, change=change)).read_text("utf-8")
+
+
+def test_the_coordinators_page_tells_the_whole_story(tmp_path: Path) -> None:
+    text = rendered(tmp_path / "run")
+    for words in ("epsilon 8", "patient", "noise is repeatable", "Losses of the GAN", "Synthetic", "Segmentation"):
+        assert words in text, words
+    for words in ("Harmonisation", "Lesion tokens", "Privacy spent", "What was sent", "Training", *SITES):
+        assert words in text, words
+    assert text.count("<svg") > 10
+    assert text.count("data:image/png;base64,") > 10
+
+
+def test_a_page_is_one_file_that_fetches_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_reports(run)
+    for page in run.rglob("report.html"):
+        text = page.read_text("utf-8")
+        assert "default-src &#x27;none&#x27;" in text or "default-src &#39;none&#39;" in text
+        assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", text)
+        assert "@import" not in text
+        assert "url(" not in text
+
+
+def test_the_coordinators_page_does_not_change_with_what_sites_keep_for_themselves(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    with_sites = write_reports(run).read_bytes()
+    for site in (run / "sites").iterdir():
+        for name in ("metrics.json", "gallery.safetensors", "ledger.jsonl", "egress.jsonl"):
+            (site / name).unlink()
+        (site / "metrics.json").write_text(json.dumps({"name": site.name}))
+    assert write_reports(run).read_bytes() == with_sites
+
+
+def test_a_sites_page_says_that_it_stays(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_reports(run)
+    text = (run / "sites" / SITES[0] / "report.html").read_text("utf-8")
+    for words in ("stays at this hospital", "Exact and released", "Privacy ledger", "Egress log", "Real and synthetic"):
+        assert words in text, words
+
+
+def test_no_privacy_is_loud_on_every_page(tmp_path: Path) -> None:
+    def off(metrics: dict[str, Any]) -> None:
+        metrics["privacy"] |= {"mechanism": "none", "epsilon": None}
+        for site in metrics["epsilon"].values():
+            for fold in ("train", "held-out"):
+                site[fold] = {"pld": None, "rdp": None}
+
+    run = write_run(tmp_path / "run", change=off)
+    write_reports(run)
+    for page in run.rglob("report.html"):
+        text = page.read_text("utf-8")
+        assert "No differential privacy." in text
+        assert "Differential privacy per patient" not in text
+
+
+@pytest.mark.parametrize("part", ["gan", "tokens", "harmonisation", "metrics", "stages", "epsilon"])
+def test_a_missing_part_is_a_sentence_not_a_crash(tmp_path: Path, part: str) -> None:
+    text = rendered(tmp_path / "run", lambda metrics: metrics.pop(part))
+    assert "</html>" in text
+
+
+def test_a_run_without_pictures_or_sites_is_still_a_page(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "gallery.safetensors").unlink()
+    shutil.rmtree(run / "sites")
+    assert "</html>" in write_reports(run).read_text("utf-8")
+
+
+def test_names_that_hold_markup_are_shown_not_run(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+
+    def rename(metrics: dict[str, Any]) -> None:
+        metrics["plan"]["name"] = evil
+        metrics["sites"][evil] = metrics["sites"].pop(SITES[0])
+        metrics["epsilon"][evil] = metrics["epsilon"].pop(SITES[0])
+
+    text = rendered(tmp_path / "run", rename)
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_site_that_refused_is_named_with_its_code(tmp_path: Path) -> None:
+    def refuse(metrics: dict[str, Any]) -> None:
+        metrics["stages"][3]["refused"] = {SITES[1]: "budget-spent"}
+
+    assert "budget-spent" in rendered(tmp_path / "run", refuse)
+
+
+def test_a_metric_that_noise_has_drowned_is_said_to_be_unknown(tmp_path: Path) -> None:
+    def drown(metrics: dict[str, Any]) -> None:
+        for group in (
+            metrics["metrics"]["segment-test"]["pooled"],
+            *metrics["metrics"]["segment-test"]["sites"].values(),
+        ):
+            for name in group:
+                group[name] = {"value": None, "low": None, "high": None}
+
+    text = rendered(tmp_path / "run", drown)
+    assert "too few patients under this noise" in text
+    assert "nothing can be concluded" in text
+
+
+def test_the_noise_of_a_released_loss_is_drawn_as_a_band(tmp_path: Path) -> None:
+    def noisy(metrics: dict[str, Any]) -> None:
+        for stage in metrics["stages"]:
+            if stage["loss"]:
+                stage["loss"]["noise"] = 0.2
+
+    assert 'class="band' not in rendered(tmp_path / "without")
+    assert rendered(tmp_path / "with", noisy).count('class="band') == 3
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        write_reports(tmp_path / "empty")
