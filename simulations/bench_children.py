@@ -147,6 +147,7 @@ def bare(sites: Path) -> dict[str, float]:
     from fedspine.privacy.patient_sum import noise_generator
     from fedspine.tasks._rounds import Strength, optimiser_of, train_round
 
+    torch.set_num_threads(1)  # as a site and the server do
     with PeakMemory() as memory:
         plan, stage, task = _segment()
         hospitals = []
