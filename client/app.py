@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from client.hospital import Hospital
 from client.policy import CODES
 from client.rounds import Answer, Order, answer, enrol
-from fedspine.config import Plan, check_plan, load_plan
+from fedspine.config import Plan, load_plan
 from fedspine.errors import BudgetSpent, ConfigError, EgressBlocked, InputError, PrivacyError, Refused
 from fedspine.phantom.embedded import embedded_sites
 from fedspine.wire import ARRAYS, NUMBERS, ORDER, SHARED
@@ -104,7 +104,7 @@ def _code(error: Exception) -> str:
 
 
 def _plan(message: Message) -> Plan:
-    return check_plan(load_plan(str(message.content[ORDER]["plan"])))
+    return load_plan(str(message.content[ORDER]["plan"]))
 
 
 def _order(message: Message) -> Order:

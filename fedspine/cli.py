@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from fedspine.cohort.patient import Cohort
 from fedspine.config import Plan, Stage, load_plan, load_site, read_text
 from fedspine.errors import FedspineError, InputError
 
@@ -120,10 +121,11 @@ def simulate(
             source = embedded_sites(folder, agreed.seed, advance)
     else:
         source = data
+    cohorts: list[Cohort] = []
     with _bar("reading sites") as advance:
-        agreed, folders = open_consortium(source, agreed, advance)
+        agreed, folders = open_consortium(source, agreed, advance, cohorts.append)
     simulation = Simulation(agreed, folders, folder, engine.value, "phantoms" if data is None else "site folders")
-    _announce(agreed, simulation.names)
+    _announce(agreed, cohorts)
     with _stage_bars() as watcher:
         report = run(simulation, watcher)
     OUT.print(f"\nreport: {report}", soft_wrap=True, highlight=False)
@@ -137,12 +139,15 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     OUT.print(f"report: {write_reports(run)}", soft_wrap=True, highlight=False)
 
 
-def _announce(plan: Plan, names: tuple[str, ...]) -> None:
+def _announce(plan: Plan, cohorts: list[Cohort]) -> None:
     """Print what is about to be trained and what it will cost."""
     from fedspine.config import HELD_OUT, TRAIN
     from fedspine.privacy.calibrate import plan_epsilon
 
-    OUT.print(f"plan '{plan.name}', {len(names)} sites: {', '.join(names)}", soft_wrap=True, highlight=False)
+    OUT.print(f"plan '{plan.name}', {len(cohorts)} sites", soft_wrap=True, highlight=False)
+    for cohort in cohorts:
+        unused = f", {len(cohort.rejected)} things not used (fedspine check tells)" if cohort.rejected else ""
+        OUT.print(f"  {cohort.name}: {len(cohort.patients)} patients{unused}", soft_wrap=True, highlight=False)
     data = plan.data
     OUT.print(
         f"contrasts {', '.join(data.contrasts)}; classes {', '.join(data.classes)}; {len(data.omics)} omics columns",

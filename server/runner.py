@@ -86,9 +86,10 @@ class Runner:
         entry["seconds"] += time.monotonic() - begun
 
     def _train(self, progress: Progress, stage: Stage, task: Trained, entry: dict[str, Any]) -> None:
-        model = self._initial(task, stage)
+        model = self._fresh(task)
         schema = schema_of(task, model)
         if progress.round == 0:
+            self._pretrain(task, model, stage)
             progress.arrays = {key: value.detach().clone() for key, value in model.state_dict().items()}
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
@@ -111,16 +112,18 @@ class Runner:
         one_step = strength.noise_multiplier * task.loss_bound / LOSS_NORM / expected
         return one_step * math.sqrt(len(replies) / stage.steps)
 
-    def _initial(self, task: Trained, stage: Stage) -> torch.nn.Module:
-        """Return the stage's network: fresh weights from the plan's seed, then trained on public phantoms."""
+    def _fresh(self, task: Trained) -> torch.nn.Module:
+        """Return the task's network with weights from the plan's seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.plan.seed)
-            model = task.build()
+            return task.build()
+
+    def _pretrain(self, task: Trained, model: torch.nn.Module, stage: Stage) -> None:
+        """Train the network on public phantoms, as long as the stage says."""
         if stage.pretrain_steps:
             draws = noise_generator(self.plan.seed, "pretrain", stage.name)
             patients = phantoms(self.plan, PRETRAIN_PHANTOMS, purpose=1)
             pretrain(task, model, patients, stage.pretrain_steps, stage.pretrain_rate, draws)
-        return model
 
     def _measure(
         self, progress: Progress, stage: Stage, task: Measured, entry: dict[str, Any], arrays: Mapping[str, Tensor]

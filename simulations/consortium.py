@@ -70,7 +70,10 @@ class Simulation:
 
 
 def open_consortium(
-    data: Path, plan: Plan, progress: Callable[[int, int], None] | None = None
+    data: Path,
+    plan: Plan,
+    progress: Callable[[int, int], None] | None = None,
+    found: Callable[[Cohort], None] | None = None,
 ) -> tuple[Plan, tuple[Path, ...]]:
     """Return `plan` completed from the site folders below `data`, and the folders.
 
@@ -78,6 +81,7 @@ def open_consortium(
         data: holds a folder per site.
         plan: lists of its data section that are empty are filled: contrasts, classes and omics found at any site.
         progress: called with (done, total) sites.
+        found: called with every cohort, for a word on what is in it.
 
     Raises:
         InputError: if there are no site folders, a site is unusable, or there is nothing to learn.
@@ -90,6 +94,8 @@ def open_consortium(
     cohorts = []
     for index, folder in enumerate(folders):
         cohorts.append(load_cohort(folder))
+        if found:
+            found(cohorts[-1])
         if progress:
             progress(index + 1, len(folders))
     data_plan = _completed(plan.data, cohorts)

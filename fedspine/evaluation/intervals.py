@@ -17,13 +17,14 @@ def interval(
     metrics: Callable[[Counts], dict[str, float]],
     *,
     noise_sd: float,
+    units: Mapping[str, float] | None = None,
     draws: int = 200,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
     """Return value, low and high of every metric by a parametric bootstrap.
 
-    Each draw resamples the patients (a count n as Poisson with mean n, the released value floored at zero) and the
+    Each draw resamples the patients (n of them as Poisson with mean n, the released count floored at zero) and the
     mechanism (Gaussian noise of `noise_sd`), then computes the metrics again. So the interval holds both the few
     patients and the noise. A metric that is undefined in the release or in over half of the draws is `None`.
 
@@ -31,6 +32,7 @@ def interval(
         counts: summed counts; non-integer sums (such as a sum of Dice scores) are resampled in the same way.
         metrics: from counts to values, NaN where undefined.
         noise_sd: standard deviation of the noise on every entry.
+        units: what one patient adds to an entry of each count; 1 if left out.
         draws: bootstrap draws.
         level: of the interval.
         seed: of the draws.
@@ -39,7 +41,7 @@ def interval(
     values = metrics(counts)
     drawn: dict[str, list[float]] = {name: [] for name in values}
     for _ in range(draws):
-        again = {key: _redrawn(tensor, noise_sd, random) for key, tensor in counts.items()}
+        again = {key: _redrawn(tensor, noise_sd, (units or {}).get(key, 1.0), random) for key, tensor in counts.items()}
         for name, value in metrics(again).items():
             if not math.isnan(value):
                 drawn[name].append(value)
@@ -54,7 +56,7 @@ def interval(
     return result
 
 
-def _redrawn(tensor: Tensor, noise_sd: float, random: np.random.Generator) -> Tensor:
-    mean = tensor.double().clamp(min=0).numpy()
-    values = random.poisson(mean) + random.normal(0.0, noise_sd, mean.shape) if noise_sd else random.poisson(mean)
+def _redrawn(tensor: Tensor, noise_sd: float, unit: float, random: np.random.Generator) -> Tensor:
+    patients = tensor.double().clamp(min=0).numpy() / unit
+    values = unit * random.poisson(patients) + random.normal(0.0, noise_sd, patients.shape)
     return torch.from_numpy(np.asarray(values, dtype=np.float64))

@@ -103,6 +103,9 @@ class Scored(Protocol):
     def counts(self) -> dict[str, Tensor]:
         """Return zero counts: the names and shapes of what `evaluate` gives."""
 
+    def units(self) -> dict[str, float]:
+        """Return what one patient adds to an entry of each count, so that patients can be told from noise."""
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return this patient's counts, of joint norm at most 1."""
 

@@ -72,6 +72,10 @@ class Classify:
         k = self.classes
         return {"confusion": torch.zeros(k, k), "scores": torch.zeros(k, k, BINS)}
 
+    def units(self) -> dict[str, float]:
+        """Return a patient's weight in the confusion table and in each of the histograms."""
+        return {"confusion": CONFUSION, "scores": HISTOGRAM / math.sqrt(self.classes)}
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm 1."""
         if patient.label < 0 or not patient.has_image:
@@ -80,7 +84,7 @@ class Classify:
         bins = (probabilities * BINS).long().clamp(max=BINS - 1)
         counts = self.counts()
         counts["confusion"][patient.label, int(probabilities.argmax())] = CONFUSION
-        counts["scores"][patient.label, torch.arange(self.classes), bins] = HISTOGRAM / math.sqrt(self.classes)
+        counts["scores"][patient.label, torch.arange(self.classes), bins] = self.units()["scores"]
         return counts
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:

@@ -27,6 +27,8 @@ from fedspine.tasks._task import Shared, need
 RANKS = (1, 5, 10, 20)
 """Bins of the rank that a patient's own omics reach among the anchors': up to 1, 5, 10, 20, beyond."""
 
+UNIT = 1 / math.sqrt(3)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -131,6 +133,10 @@ class Encode:
         """`rank`: patients by bin of `RANKS`; `error`: sum of the score's absolute error (at most 3); `scored`."""
         return {"rank": torch.zeros(len(RANKS) + 1), "error": torch.zeros(()), "scored": torch.zeros(())}
 
+    def units(self) -> dict[str, float]:
+        """Return a patient's weight: three entries of at most 1, together of norm 1."""
+        return dict.fromkeys(self.counts(), UNIT)
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm at most 1: how well the image finds its own omics among anchors."""
         assert isinstance(model, Towers)
@@ -149,17 +155,17 @@ class Encode:
         if score is not None:
             counts["error"] += float((model.pseudo_genomic(image)[0] - score).abs().clamp(max=3)) / 3
             counts["scored"] += 1.0
-        return {key: value / math.sqrt(3) for key, value in counts.items()}
+        return {key: value * UNIT for key, value in counts.items()}
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return how often a patient's own omics rank first and within ten, and the score's mean absolute error."""
-        rank = (counts["rank"] * math.sqrt(3)).clamp(min=0)
-        total, scored = float(rank.sum()), float(counts["scored"]) * math.sqrt(3)
+        rank = (counts["rank"] / UNIT).clamp(min=0)
+        total, scored = float(rank.sum()), float(counts["scored"]) / UNIT
         result = {"top 1": math.nan, "top 10": math.nan, "score error": math.nan}
         if total >= 0.5:
             result |= {"top 1": float(rank[0]) / total, "top 10": float(rank[:3].sum()) / total}
         if scored >= 0.5:
-            result["score error"] = min(max(3 * float(counts["error"]) * math.sqrt(3) / scored, 0.0), 3.0)
+            result["score error"] = min(max(3 * float(counts["error"]) / UNIT / scored, 0.0), 3.0)
         return result
 
 

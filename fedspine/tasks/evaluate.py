@@ -39,9 +39,10 @@ class Evaluate:
         """Return metrics per site and pooled, each with its interval."""
         zeros = self.zeros()
         pooled = {key: sum((site.sums[key] for site in sites.values()), zero) for key, zero in zeros.items()}
+        metrics, units = self.scored.metrics, self.scored.units()
         numbers = {
-            "pooled": interval(pooled, self.scored.metrics, noise_sd=noise_sd * math.sqrt(len(sites))),
-            "sites": {n: interval(s.sums, self.scored.metrics, noise_sd=noise_sd) for n, s in sites.items()},
+            "pooled": interval(pooled, metrics, noise_sd=noise_sd * math.sqrt(len(sites)), units=units),
+            "sites": {n: interval(s.sums, metrics, noise_sd=noise_sd, units=units) for n, s in sites.items()},
         }
         return Outcome(numbers={"metrics": {self.name: numbers}})
 

@@ -22,6 +22,8 @@ from fedspine.tasks._task import Shared, network_input
 FOUND = 0.1
 """A lesion counts as found when its Dice reaches this."""
 
+UNIT = 1 / math.sqrt(2)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -73,6 +75,10 @@ class Segment:
         """`found`: (truth has lesion, lesion found) patients; `dice`: sum of Dice over patients with a lesion."""
         return {"found": torch.zeros(2, 2), "dice": torch.zeros(())}
 
+    def units(self) -> dict[str, float]:
+        """Return a patient's weight: two entries of at most 1, together of norm 1."""
+        return {"found": UNIT, "dice": UNIT}
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, scaled to norm 1: Dice is over the whole volume."""
         if patient.mask is None or not patient.has_image:
@@ -84,14 +90,14 @@ class Segment:
         counts = self.counts()
         counts["found"][int(has_lesion), int(found)] = 1.0
         counts["dice"] += dice
-        return {key: value / math.sqrt(2) for key, value in counts.items()}
+        return {key: value * UNIT for key, value in counts.items()}
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return Dice over patients with a lesion, and recall, precision, specificity of finding it at all."""
-        found = counts["found"] * math.sqrt(2)
+        found = counts["found"] / UNIT
         (true_negative, false_positive), (false_negative, true_positive) = found.clamp(min=0).tolist()
         lesions = true_positive + false_negative
-        dice = float(counts["dice"]) * math.sqrt(2) / lesions if lesions >= 0.5 else math.nan
+        dice = float(counts["dice"]) / UNIT / lesions if lesions >= 0.5 else math.nan
         detection = binary_metrics(true_positive, false_positive, true_negative, false_negative)
         return {"dice": min(max(dice, 0.0), 1.0) if not math.isnan(dice) else dice, **detection}
 

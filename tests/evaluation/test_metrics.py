@@ -64,6 +64,12 @@ def test_an_interval_is_wider_with_fewer_patients_and_with_noise() -> None:
     assert width(10, 0.0) < width(1, 0.0) < width(1, 8.0)
 
 
+def test_counts_that_weigh_less_than_one_give_the_same_interval() -> None:
+    whole = interval({"found": torch.tensor([30.0, 10.0])}, share, noise_sd=2.0)["recall"]
+    scaled = interval({"found": torch.tensor([15.0, 5.0])}, share, noise_sd=1.0, units={"found": 0.5})["recall"]
+    assert scaled == pytest.approx(whole)
+
+
 def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(2)
     covered = 0
