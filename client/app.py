@@ -7,6 +7,7 @@ file. The server gets a code of `client.policy.CODES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -85,9 +86,13 @@ def _guarded(
     except Exception as error:  # the last line of defence: no exception text may reach the server
         code = _code(error)
         if hospital is not None:
-            stage = str(message.content[ORDER].get("stage", "")) if ORDER in message.content else ""
-            hospital.note_error(stage, code, error)
+            with suppress(Exception):  # a full disk must not turn into a text that leaves
+                hospital.note_error(_stage_of(message), code, error)
         return Message(Error(ERROR_CODE, code), reply_to=message)
+
+
+def _stage_of(message: Message) -> str:
+    return str(message.content[ORDER].get("stage", "")) if message.has_content() and ORDER in message.content else ""
 
 
 def _code(error: Exception) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from fedspine.errors import ConfigError
 from fedspine.harmony.apply import harmonised
 from fedspine.privacy.accounting import Event
 from fedspine.privacy.ledger import Entry
-from fedspine.privacy.patient_sum import noise_generator
+from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
 from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make
 from fedspine.wire import ENROL, STAGE, schema_of
@@ -104,7 +105,7 @@ def _train(
     task: Trained,
     patients: list[PatientTensors],
     strength: Strength,
-    noise: torch.Generator,
+    noise: np.random.Generator,
 ) -> tuple[nn.Module, float]:
     """Load weights and optimiser, take the round's steps, keep the optimiser for the next round."""
     plan, stage = order.plan, order.plan.find(order.stage)
@@ -114,7 +115,7 @@ def _train(
     file = hospital.optimiser_file(plan, stage.name)
     if order.round > 1 and file.exists():
         optimiser.load_state_dict(torch.load(file, weights_only=True))
-    draws = noise_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
+    draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
     loss = train_round(task, model, optimiser, patients, stage, strength, noise, draws)
     if order.round < stage.rounds:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +137,7 @@ def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, se
         stage=stage.name,
         round=order.round,
         fold=stage.fold,
+        split=f"{plan.seed}/{plan.data.held_out:g}",
         event=_event(stage, strength),
         clip=stage.clip,
         plan=plan.digest(),

@@ -16,7 +16,7 @@ from fedspine.cohort.tensors import largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan, Stage
 from fedspine.networks.dcgan import Gan
 from fedspine.privacy.accounting import ASSUMPTION, Event, epsilon_pld, epsilon_rdp
-from fedspine.privacy.patient_sum import noise_generator
+from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._task import Trained, make
 from fedspine.tasks.gan import MASK_LEVEL, GanTask
 from fedspine.tasks.segment import Segment
@@ -114,7 +114,7 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
         task, model = _rebuilt(plan, stage, progress.shared, weights)
         with torch.no_grad():
             if isinstance(task, GanTask) and isinstance(model, Gan):
-                made = task.sample(model.average, EXAMPLES, noise_generator(plan.seed, "gallery"))
+                made = task.sample(model.average, EXAMPLES, public_generator(plan.seed, "gallery"))
                 pictures |= {"synthetic.images": made[:, :-1], "synthetic.masks": (made[:, -1] > MASK_LEVEL).float()}
             elif isinstance(task, Segment) and examples:
                 predicted = [(task.predict(model, p) > 0).float() for p in examples]

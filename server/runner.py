@@ -17,7 +17,7 @@ from torch import Tensor
 from fedspine.atlas.anchors import phantoms
 from fedspine.config import Plan, Stage
 from fedspine.errors import EgressBlocked, FedspineError
-from fedspine.privacy.patient_sum import noise_generator
+from fedspine.privacy.patient_sum import public_generator
 from fedspine.privacy.sgd import LOSS_NORM
 from fedspine.tasks._rounds import Strength, pretrain
 from fedspine.tasks._task import Measured, Site, Trained, make, public_values
@@ -121,7 +121,7 @@ class Runner:
     def _pretrain(self, task: Trained, model: torch.nn.Module, stage: Stage) -> None:
         """Train the network on public phantoms, as long as the stage says."""
         if stage.pretrain_steps:
-            draws = noise_generator(self.plan.seed, "pretrain", stage.name)
+            draws = public_generator(self.plan.seed, "pretrain", stage.name)
             patients = phantoms(self.plan, PRETRAIN_PHANTOMS, purpose=1)
             pretrain(task, model, patients, stage.pretrain_steps, stage.pretrain_rate, draws)
 
@@ -178,7 +178,7 @@ class Runner:
             return
         model = task.build()
         model.load_state_dict(progress.arrays)
-        parts = task.public_losses(model, noise_generator(self.plan.seed, "curve", stage.name, number))
+        parts = task.public_losses(model, public_generator(self.plan.seed, "curve", stage.name, number))
         curves = progress.numbers.setdefault("gan", {"critic": [], "generator": []})
         curves["critic"].append(entry["loss"]["pooled"][-1] + parts["critic on made images"])
         curves["generator"].append(parts["generator"])

@@ -73,6 +73,7 @@ def cpu_s() -> float:
 
 
 def _step(kind: str) -> dict[str, float]:
+    import numpy as np
     import torch
     from torch.nn import functional as F
 
@@ -85,7 +86,7 @@ def _step(kind: str) -> dict[str, float]:
     optimiser = torch.optim.SGD(parameters, 1e-3)
     patients = [(torch.randn(8, 3, 128, 128), (torch.rand(8, 1, 128, 128) > 0.9).float()) for _ in range(8)]
     images, masks = torch.cat([x for x, _ in patients]), torch.cat([y for _, y in patients])
-    noise = torch.Generator().manual_seed(0)
+    noise = np.random.default_rng(0)
 
     def loss(patient: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(model(patient[0]), patient[1])
@@ -144,7 +145,7 @@ def bare(sites: Path) -> dict[str, float]:
 
     from fedspine.cohort.site import load_cohort
     from fedspine.cohort.tensors import to_tensors
-    from fedspine.privacy.patient_sum import noise_generator
+    from fedspine.privacy.patient_sum import noise_generator, public_generator
     from fedspine.tasks._rounds import Strength, optimiser_of, train_round
 
     torch.set_num_threads(1)  # as a site and the server do
@@ -158,12 +159,12 @@ def bare(sites: Path) -> dict[str, float]:
         weights = {key: value.clone() for key, value in task.build().state_dict().items()}
         models = [task.build() for _ in hospitals]
         optimisers = [optimiser_of(task, model, stage.learning_rate) for model in models]
-        noise, seconds = noise_generator(0, "bench"), []
+        noise, draws, seconds = noise_generator(0, "bench"), public_generator(0, "bench"), []
         for _ in range(stage.rounds):
             begun = time.perf_counter()
             for model, optimiser, patients in zip(models, optimisers, hospitals, strict=True):
                 model.load_state_dict(weights)
-                train_round(task, model, optimiser, patients, stage, Strength.of(plan, stage), noise, noise)
+                train_round(task, model, optimiser, patients, stage, Strength.of(plan, stage), noise, draws)
             states = [model.state_dict() for model in models]
             weights = {key: torch.stack([state[key] for state in states]).mean(0) for key in weights}
             seconds.append(time.perf_counter() - begun)

@@ -123,7 +123,8 @@ def _row(values: Mapping[str, str], where: str, patient: str, decimal_comma: boo
 def read_omics(folder: Path, rejected: list[Rejected]) -> Omics:
     """Return the numeric columns of `omics.csv`, none without the file; note what is refused in `rejected`.
 
-    A column is numeric when at least half of its filled cells are numbers; a text in it is refused alone.
+    Every named column is kept and every cell read by itself: whether a patient's value counts may not depend on other
+    patients' cells. A column with text in most cells is refused in one line rather than cell by cell.
     """
     where = "omics.csv"
     table = _read(folder / where, where, rejected)
@@ -135,18 +136,31 @@ def read_omics(folder: Path, rejected: list[Rejected]) -> Omics:
         return Omics()
     key = names.index("patient")
     rows = _one_row_each(table, key, where, rejected)
-    columns = []
+    columns, wordy = [], set()
     for number, name in enumerate(table.columns):
-        reason = _unusable(name, number, table, [cells[number] for _, cells in rows.values()])
         if number == key:
             continue
+        reason = _unusable(name, number, table)
         if reason is None:
             columns.append(number)
-        else:
+            if _mostly_text([cells[number] for _, cells in rows.values()], table.decimal_comma):
+                wordy.add(number)
+                reason = TEXT_COLUMN
+        if reason is not None:
             rejected.append(Rejected(f"{where}, column {number + 1}", reason))
+    unsaid: list[Rejected] = []
     values = {
         patient: np.array(
-            [_cell(cells[n], f"{where}, line {line}, column {n + 1}", patient, table, rejected) for n in columns],
+            [
+                _cell(
+                    cells[n],
+                    f"{where}, line {line}, column {n + 1}",
+                    patient,
+                    table,
+                    unsaid if n in wordy else rejected,
+                )
+                for n in columns
+            ],
             np.float64,
         )
         for patient, (line, cells) in rows.items()
@@ -167,17 +181,21 @@ def _one_row_each(table: _Table, key: int, where: str, rejected: list[Rejected])
     return {cells[key]: (line, cells) for line, cells in table.rows if cells[key] and count[cells[key]] == 1}
 
 
-def _unusable(name: str, number: int, table: _Table, cells: list[str]) -> str | None:
-    """Return why a column cannot be used, or `None`."""
+def _unusable(name: str, number: int, table: _Table) -> str | None:
+    """Return why a column cannot be used, or `None`; the reason lies in the header alone."""
     if not name:
         return "a column must have a name; found none; name it."
     if name in table.columns[:number]:
         return "a column must have a name of its own; found a second one of that name; rename it."
-    filled = [cell for cell in cells if _word(cell) is not None]
-    numeric = [cell for cell in filled if _number(cell, table.decimal_comma) is not None]
-    if 2 * len(numeric) < len(filled):
-        return "an omics column must hold numbers; found text in most cells; code it as numbers or leave it out."
     return None
+
+
+TEXT_COLUMN = "an omics column must hold numbers; found text in most cells; code it as numbers or leave it out."
+
+
+def _mostly_text(cells: list[str], decimal_comma: bool) -> bool:
+    filled = [cell for cell in cells if _word(cell) is not None]
+    return 2 * sum(_number(cell, decimal_comma) is not None for cell in filled) < len(filled)
 
 
 def _cell(text: str, where: str, patient: str, table: _Table, rejected: list[Rejected]) -> float:

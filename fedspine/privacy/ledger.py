@@ -1,8 +1,9 @@
 """One book per site of everything it ever released: JSON lines, hash-chained, written before the release leaves.
 
 A line is booked, flushed to disk and only then may the release be computed: a crash costs budget, never the reverse.
-Training and held-out patients are different people (the split looks at one identifier at a time), so a patient pays
-for one fold's releases only, and the book keeps a column for each (parallel composition).
+Under one split, training and held-out patients are different people (it looks at one identifier at a time), so a
+patient pays for one fold's releases only (parallel composition). Under another plan's split the same patient may fall
+on the other side, so releases under other splits count whatever their fold: an upper bound for everybody.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ class Entry:
         stage: the plan's stage.
         round: counted from 1.
         fold: whose patients: `train` or `held-out`.
+        split: what tells folds of one division into training and held-out patients from those of another.
         event: what the mechanism did.
         clip: the L2 bound in force (for the reader; the cost does not depend on it).
         plan: digest of the plan.
@@ -42,6 +44,7 @@ class Entry:
     stage: str
     round: int
     fold: str
+    split: str
     event: Event
     clip: float
     plan: str
@@ -124,7 +127,7 @@ class Ledger:
         with locked(self._path) as file:
             file.seek(0)
             lines = read_chain(file.read(), "the privacy ledger")
-            events = [e.event for e in map(_entry, lines) if e.fold == entry.fold]
+            events = paid_by(map(_entry, lines), entry.fold, entry.split)
             if epsilon_rdp([*events, entry.event], delta) > max_epsilon:
                 raise BudgetSpent(
                     f"the site's budget of epsilon {max_epsilon:g} must cover a release; the next one would not fit"
@@ -133,6 +136,11 @@ class Ledger:
             append(file, chained(line, lines[-1]["hash"] if lines else FIRST))
 
 
+def paid_by(entries: Iterable[Entry], fold: str, split: str) -> list[Event]:
+    """Return what a patient of `fold` under `split` has paid at most: their fold, and all of every other split."""
+    return [e.event for e in entries if e.split != split or e.fold == fold]
+
+
 def _entry(line: dict[str, Any]) -> Entry:
-    kept = {key: line[key] for key in ("stage", "round", "fold", "clip", "plan", "noise")}
+    kept = {key: line[key] for key in ("stage", "round", "fold", "split", "clip", "plan", "noise")}
     return Entry(event=Event(**line["event"]), **kept)

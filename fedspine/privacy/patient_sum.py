@@ -18,6 +18,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class PatientSum:
         scale = min(1.0, self.clip / norm) if norm > 0 else 1.0
         torch._foreach_add_(self.total, list(term), alpha=scale)
 
-    def release(self, noise_multiplier: float, generator: torch.Generator) -> list[Tensor]:
+    def release(self, noise_multiplier: float, generator: np.random.Generator) -> list[Tensor]:
         """Return the sum plus Gaussian noise of standard deviation `noise_multiplier` times C; only once.
 
         Raises:
@@ -62,29 +63,37 @@ class PatientSum:
         self._released = True
         if noise_multiplier > 0:
             for tensor in self.total:
-                noise = torch.empty_like(tensor).normal_(std=noise_multiplier * self.clip, generator=generator)
-                tensor.add_(noise)
+                noise = generator.standard_normal(tuple(tensor.shape), dtype=np.float32)
+                tensor.add_(torch.from_numpy(np.asarray(noise)), alpha=noise_multiplier * self.clip)
         return self.total
 
 
-def noise_generator(seed: int | None, *purpose: object) -> torch.Generator:
-    """Return the random generator of a release.
+def noise_generator(seed: int | None, *purpose: object) -> np.random.Generator:
+    """Return the random generator of a release: Philox (Salmon 2011) with its key and counter from 256 bits.
+
+    Torch's own generator will not do: whatever seed it is given, it keeps 32 bits of it, and 2³² seeds can be tried.
 
     Args:
-        seed: `None` takes 64 bits from the operating system's CSPRNG. A number is for simulations and tests only:
+        seed: `None` takes 256 bits from the operating system's CSPRNG. A number is for simulations and tests only:
             whoever knows it can subtract the noise.
         purpose: with a seed, what tells one use from another (site, stage, round), so that no noise is drawn twice.
     """
-    if seed is None:
-        state = int.from_bytes(os.urandom(8), "big")
-    else:
-        text = "\x1f".join(str(part) for part in (seed, *purpose))
-        state = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return torch.Generator().manual_seed(state % 2**63)
+    entropy = os.urandom(32) if seed is None else _hashed(seed, purpose)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(entropy, "big"))))
 
 
-def poisson_sample(count: int, rate: float, generator: torch.Generator) -> list[int]:
+def public_generator(seed: int, *purpose: object) -> torch.Generator:
+    """Return a generator of public randomness, which protects nobody: initial weights, phantoms, made images."""
+    return torch.Generator().manual_seed(int.from_bytes(_hashed(seed, purpose)[:7], "big"))
+
+
+def _hashed(seed: int, purpose: tuple[object, ...]) -> bytes:
+    return hashlib.sha256("\x1f".join(str(part) for part in (seed, *purpose)).encode()).digest()
+
+
+def poisson_sample(count: int, rate: float, generator: np.random.Generator) -> list[int]:
     """Return which of `count` patients take part: each on its own with probability `rate`; the sample may be empty."""
     if rate >= 1:
         return list(range(count))
-    return torch.nonzero(torch.rand(count, generator=generator) < rate).flatten().tolist()
+    taken: list[int] = np.flatnonzero(generator.random(count) < rate).tolist()
+    return taken

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,7 @@ def private_gradient(
     noise_multiplier: float,
     expected: float,
     loss_bound: float,
-    generator: torch.Generator,
+    generator: np.random.Generator,
 ) -> Released:
     """Return the noised mean gradient of `loss` over a Poisson `sample` of patients.
 

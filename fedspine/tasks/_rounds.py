@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,9 @@ from fedspine.config import Plan, Stage
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
 from fedspine.privacy.sgd import private_gradient
 from fedspine.tasks._task import Measured, Trained
+
+NO_NOISE = np.random.default_rng(0)
+"""What a sum over phantoms is released with: their noise multiplier is 0, so nothing is ever drawn from it."""
 
 PRETRAIN_BATCH = 4
 """Phantoms a public step."""
@@ -41,7 +45,7 @@ def train_round(
     patients: Sequence[PatientTensors],
     stage: Stage,
     strength: Strength,
-    noise: torch.Generator,
+    noise: np.random.Generator,
     draws: torch.Generator,
     progress: Callable[[], None] | None = None,
 ) -> float:
@@ -98,7 +102,7 @@ def pretrain(
             noise_multiplier=0.0,
             expected=len(chosen),
             loss_bound=task.loss_bound,
-            generator=draws,
+            generator=NO_NOISE,
         )
         _step(task, model, optimiser, everything, released.gradients, draws)
         schedule.step()
@@ -110,7 +114,7 @@ def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Ad
 
 
 def measure(
-    task: Measured, patients: Sequence[PatientTensors], strength: Strength, noise: torch.Generator
+    task: Measured, patients: Sequence[PatientTensors], strength: Strength, noise: np.random.Generator
 ) -> dict[str, Tensor]:
     """Return the noised sum of the patients' terms, by name."""
     zeros = task.zeros()

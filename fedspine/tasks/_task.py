@@ -3,7 +3,8 @@
 A task is one file of this folder that does not begin with an underscore; its name in a plan is the file's name. It
 offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measured` value. Where it needs public values
 such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
-stage; where it measures another stage's network it names the kinds in `MEASURES`; settings are a dataclass `Options`.
+stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`); settings are a
+dataclass `Options`.
 Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
 """
 
@@ -151,13 +152,20 @@ def check_tasks(plan: Plan) -> None:
     """Raise ConfigError if a stage's task, options or `of` cannot work; builds nothing that needs data."""
     for stage in plan.stage:
         module = _module(stage)
-        if stage.of and not hasattr(module, "MEASURES"):
+        measures: tuple[str, ...] = getattr(module, "MEASURES", ())
+        if stage.of and not measures:
             raise ConfigError(f"stage '{stage.name}' must not have `of`", f"'{stage.of}'", "remove it")
-        if hasattr(module, "MEASURES") and (not stage.of or plan.find(stage.of).task not in module.MEASURES):
+        if measures and (not stage.of or plan.find(stage.of).task not in measures):
             raise ConfigError(
-                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(module.MEASURES)}",
+                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(measures)}",
                 f"'{stage.of}'",
                 "name one",
+            )
+        if hasattr(module, "MEASURES") and (stage.sample_rate, stage.rounds, stage.steps) != (1.0, 1, 1):
+            raise ConfigError(
+                f"stage '{stage.name}' measures every patient once, so sample_rate, rounds and steps must be 1",
+                "other numbers",
+                "leave them out",
             )
         if hasattr(module, "Options"):
             build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")

@@ -81,6 +81,8 @@ class Classify:
         if patient.label < 0 or not patient.has_image:
             return None
         probabilities = self.predict(model, patient).softmax(-1)
+        if not bool(torch.isfinite(probabilities).all()):
+            return None
         bins = (probabilities * BINS).long().clamp(max=BINS - 1)
         counts = self.counts()
         counts["confusion"][patient.label, int(probabilities.argmax())] = CONFUSION

@@ -22,6 +22,8 @@ CENTRE, SPREAD = 0.3, 0.2
 SQUARE = 0.5
 """Weight of the squared distance within a term."""
 
+MEASURES = ()
+
 
 @dataclass(frozen=True)
 class Harmonise:

@@ -23,6 +23,8 @@ from fedspine.tasks._task import Outcome, Shared, Site, need
 SQUARE = 1 / 8
 """Weight of the squared distance within a term."""
 
+MEASURES = ()
+
 
 @dataclass(frozen=True)
 class Standardise:

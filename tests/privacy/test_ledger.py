@@ -13,8 +13,8 @@ from fedspine.privacy.accounting import Event, epsilon_rdp
 from fedspine.privacy.ledger import Entry, Ledger
 
 
-def entry(round_number: int = 1, fold: str = "train", sigma: float = 2.0) -> Entry:
-    return Entry("segment", round_number, fold, Event(sigma, 0.5, 4), 1.0, "digest", "os entropy")
+def entry(round_number: int = 1, fold: str = "train", split: str = "0/0.25") -> Entry:
+    return Entry("segment", round_number, fold, split, Event(2.0, 0.5, 4), 1.0, "digest", "os entropy")
 
 
 def test_what_is_booked_is_read_back_and_the_file_is_the_owners_alone(tmp_path: Path) -> None:
@@ -43,6 +43,14 @@ def test_held_out_patients_pay_apart_from_training_patients(tmp_path: Path) -> N
     book.book(entry(1, "held-out"), max_epsilon=cap, delta=1e-5)
     with pytest.raises(BudgetSpent):
         book.book(entry(2, "held-out"), max_epsilon=cap, delta=1e-5)
+
+
+def test_under_another_split_a_patient_may_be_on_the_other_side_and_pays_for_both(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger.jsonl")
+    cap = epsilon_rdp([entry().event], 1e-5)
+    book.book(entry(1, "train", "0/0.25"), max_epsilon=cap, delta=1e-5)
+    with pytest.raises(BudgetSpent):
+        book.book(entry(1, "held-out", "1/0.25"), max_epsilon=cap, delta=1e-5)
 
 
 @pytest.mark.parametrize("harm", ["change", "remove first", "remove middle", "garbage"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +16,7 @@ from fedspine.errors import PrivacyError
 from fedspine.privacy.patient_sum import PatientSum, noise_generator, poisson_sample
 from fedspine.privacy.sgd import LOSS_NORM, private_gradient
 
-SEED = torch.Generator().manual_seed(0)
+SEED = np.random.default_rng(0)
 
 
 def test_the_clipped_sum_equals_a_straightforward_reference() -> None:
@@ -108,12 +109,25 @@ def test_noise_without_a_bound_is_refused() -> None:
 
 def test_production_noise_differs_every_time_and_seeded_noise_does_not() -> None:
     def draw(seed: int | None, *purpose: object) -> list[float]:
-        drawn: list[float] = torch.randn(4, generator=noise_generator(seed, *purpose)).tolist()
+        drawn: list[float] = noise_generator(seed, *purpose).normal(size=4).tolist()
         return drawn
 
     assert draw(None) != draw(None)
     assert draw(3, "site", 1) == draw(3, "site", 1)
     assert draw(3, "site", 1) != draw(3, "site", 2)
+    assert draw(3) != draw(3 + 2**32), "no bit of the seed may be dropped"
+
+
+def test_production_noise_takes_its_whole_key_from_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def urandom(count: int) -> bytes:
+        asked.append(count)
+        return bytes(range(count))
+
+    monkeypatch.setattr("fedspine.privacy.patient_sum.os.urandom", urandom)
+    assert noise_generator(None).bit_generator.state["bit_generator"] == "Philox"
+    assert asked == [32]
 
 
 def test_poisson_sampling_takes_each_patient_at_the_rate_and_may_take_none() -> None:

@@ -166,4 +166,4 @@ def test_without_privacy_the_run_says_so(opened: Opened) -> None:
     assert metrics["privacy"]["mechanism"] == "none"
     assert metrics["epsilon"]["site-1"]["train"]["pld"] is None
     assert 'mechanism = "none"' in plan_text(simulation.plan)
-    assert "without privacy" in (simulation.out / "report.html").read_text().lower()
+    assert "no differential privacy" in (simulation.out / "report.html").read_text().lower()
