@@ -13,6 +13,7 @@ from pathlib import Path
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import CODES
 from client.rounds import Answer, Order, answer, enrol
@@ -88,6 +89,7 @@ def _guarded(
         if hospital is not None:
             with suppress(Exception):  # a full disk must not turn into a text that leaves
                 hospital.note_error(_stage_of(message), code, error)
+                Gate(hospital.egress_log).refuse(_stage_of(message), code)
         return Message(Error(ERROR_CODE, code), reply_to=message)
 
 

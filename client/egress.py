@@ -64,6 +64,12 @@ class Gate:
         size += 8 * len(numbers)
         self._write({**line, "digest": fingerprint, "bytes": size, "mechanism": mechanism, "cost": cost})
 
+    def refuse(self, stage: str, code: str) -> None:
+        """Log that a code left in place of an answer."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = {"stage": stage, "round": 0, "time": now, "digest": "", "bytes": 0}
+        self._write({**line, "mechanism": "refusal", "cost": code})
+
     def _write(self, line: dict[str, object]) -> None:
         with locked(self._log) as file:
             file.seek(0)

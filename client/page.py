@@ -74,6 +74,7 @@ def write_local_results(
         if isinstance(task, Encode) and "atlas.map" in shared:
             result["tokens"] = _places(task, model, everyone, plan, shared)
     hospital.state.mkdir(parents=True, exist_ok=True)
+    hospital.state.chmod(0o700)
     _write_private(hospital.state / "metrics.json", json.dumps(result).encode())
     if pictures:
         file = hospital.state / "gallery.safetensors"

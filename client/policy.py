@@ -10,7 +10,7 @@ CODES = {
     "task-not-allowed": "the site's policy does not list this task",
     "privacy-off": "the plan asks for training without privacy and the site does not allow that",
     "noise-missing": "the plan asks for privacy but a stage has no noise",
-    "epsilon-too-large": "the plan costs more than the site allows",
+    "epsilon-too-large": "the plan costs more than the site allows, or than it says",
     "delta-too-large": "the plan states its epsilon at a larger delta than the site allows",
     "cohort-too-small": "the site has fewer patients than its minimum",
     "budget-spent": "the site's budget does not cover this release",
@@ -46,5 +46,6 @@ def admit(plan: Plan, stage: Stage, site: Site, patients: int) -> None:
         raise Refused("noise-missing")
     if plan.privacy.delta > site.max_delta:
         raise Refused("delta-too-large")
-    if max(plan_epsilon(plan, TRAIN), plan_epsilon(plan, HELD_OUT)) > site.max_epsilon:
+    dearest = max(plan_epsilon(plan, TRAIN), plan_epsilon(plan, HELD_OUT))
+    if dearest > min(site.max_epsilon, plan.privacy.epsilon * (1 + 1e-6)):
         raise Refused("epsilon-too-large")

@@ -6,14 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import admit
-from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Site, Stage
 from fedspine.errors import ConfigError
 from fedspine.harmony.apply import harmonised
@@ -22,7 +20,7 @@ from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
 from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make
-from fedspine.wire import ENROL, STAGE, schema_of
+from fedspine.wire import ENROL, STAGE, Schema, schema_of
 
 
 @dataclass(frozen=True)
@@ -85,38 +83,51 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     task = make(plan, stage, order.shared, order.arrays)
     strength = Strength.of(plan, stage)
     patients = [harmonised(patient, order.shared) for patient in sides[stage.fold]]
+    model = _loaded(task, order) if isinstance(task, Trained) else None
+    schema = schema_of(task, model)
     seed = hospital.noise_seed(policy, plan)
     noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
+
+    def note(error: Exception) -> None:
+        hospital.note_error(stage.name, "patient-skipped", error)
+
     _book(hospital, order, strength, policy, seed)
     numbers = {"patients": float(len(patients))}
-    model = None
-    if isinstance(task, Trained):
-        model, numbers["loss"] = _train(hospital, order, task, patients, strength, noise)
+    if isinstance(task, Trained) and model is not None:
+        optimiser = _optimiser(hospital, order, task, model)
+        draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
+        numbers["loss"] = train_round(task, model, optimiser, patients, stage, strength, noise, draws, note)
+        _keep_optimiser(hospital, order, optimiser)
         arrays = {key: value.detach() for key, value in model.state_dict().items()}
     else:
-        arrays = measure(task, patients, strength, noise)
-    _pass_gate(hospital, order, task, model, arrays, numbers)
+        assert isinstance(task, Measured)
+        arrays = measure(task, patients, strength, noise, note)
+    _pass_gate(hospital, order, schema, arrays, numbers)
     return Answer(arrays, numbers)
 
 
-def _train(
-    hospital: Hospital,
-    order: Order,
-    task: Trained,
-    patients: list[PatientTensors],
-    strength: Strength,
-    noise: np.random.Generator,
-) -> tuple[nn.Module, float]:
-    """Load weights and optimiser, take the round's steps, keep the optimiser for the next round."""
-    plan, stage = order.plan, order.plan.find(order.stage)
+def _loaded(task: Trained, order: Order) -> nn.Module:
+    """Return the stage's network with the order's weights; what cannot be carried out fails before it costs."""
     model = task.build()
     load_weights(model, order.arrays)
+    task.private_parameters(model)
+    return model
+
+
+def _optimiser(hospital: Hospital, order: Order, task: Trained, model: nn.Module) -> torch.optim.Adam:
+    """Return the stage's optimiser as the last round left it."""
+    stage = order.plan.find(order.stage)
     optimiser = optimiser_of(task, model, stage.learning_rate)
-    file = hospital.optimiser_file(plan, stage.name)
+    file = hospital.optimiser_file(order.plan, stage.name)
     if order.round > 1 and file.exists():
         optimiser.load_state_dict(torch.load(file, weights_only=True))
-    draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
-    loss = train_round(task, model, optimiser, patients, stage, strength, noise, draws)
+    return optimiser
+
+
+def _keep_optimiser(hospital: Hospital, order: Order, optimiser: torch.optim.Adam) -> None:
+    """Keep the optimiser for the next round, or throw it away after the last."""
+    stage = order.plan.find(order.stage)
+    file = hospital.optimiser_file(order.plan, stage.name)
     if order.round < stage.rounds:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
@@ -124,7 +135,6 @@ def _train(
         os.replace(partial, file)
     else:
         file.unlink(missing_ok=True)
-    return model, loss
 
 
 def _event(stage: Stage, strength: Strength) -> Event:
@@ -137,7 +147,7 @@ def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, se
         stage=stage.name,
         round=order.round,
         fold=stage.fold,
-        split=f"{plan.seed}/{plan.data.held_out:g}",
+        split=f"{plan.seed}/{plan.data.held_out!r}",
         event=_event(stage, strength),
         clip=stage.clip,
         plan=plan.digest(),
@@ -150,8 +160,7 @@ def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, se
 def _pass_gate(
     hospital: Hospital,
     order: Order,
-    task: Trained | Measured,
-    model: nn.Module | None,
+    schema: Schema,
     arrays: Mapping[str, Tensor],
     numbers: Mapping[str, float],
 ) -> None:
@@ -161,7 +170,7 @@ def _pass_gate(
         arrays,
         numbers,
         kind=STAGE,
-        schema=schema_of(task, model),
+        schema=schema,
         stage=stage.name,
         round_number=order.round,
         mechanism=order.plan.privacy.mechanism,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,7 +52,7 @@ def phantom(
     patients: Annotated[int, typer.Option(help="Patients per hospital.", min=1)] = 40,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Pixels a side.", min=32)] = 128,
-    slices: Annotated[int, typer.Option(help="Sagittal slices.", min=1)] = 12,
+    slices: Annotated[int, typer.Option(help="Sagittal slices.", min=2)] = 12,
 ) -> None:
     """Write a consortium of site folders with phantom patients: public, made from physics."""
     from fedspine.phantom.writer import write_consortium
@@ -115,6 +116,8 @@ def simulate(
     if seed is not None:
         agreed = replace(agreed, seed=seed)
     folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    if folder.exists() and not folder.is_dir():
+        raise InputError("--out must be a folder", "a file", "name another place")
     if data is None:
         agreed = replace(agreed, data=phantom_data(agreed.data))
         with _bar("drawing phantoms") as advance:
@@ -128,6 +131,7 @@ def simulate(
     _announce(agreed, cohorts)
     with _stage_bars() as watcher:
         report = run(simulation, watcher)
+    _tell_trouble(folder)
     OUT.print(f"\nreport: {report}", soft_wrap=True, highlight=False)
 
 
@@ -165,6 +169,19 @@ def _announce(plan: Plan, cohorts: list[Cohort]) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _tell_trouble(run: Path) -> None:
+    """Print which sites declined, stopped answering or had errors; silence would look like success."""
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    trouble = [f"{site} did not take part: {code}" for site, code in metrics["not_enrolled"].items()]
+    for stage in metrics["stages"]:
+        trouble += [f"{site} left stage {stage['name']}: {code}" for site, code in stage["refused"].items()]
+    for log in sorted(run.glob("sites/*/errors.jsonl")):
+        count = len(log.read_text("utf-8").splitlines())
+        trouble.append(f"{log.parent.name} noted {count} errors in its errors.jsonl")
+    for line in trouble:
+        ERR.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

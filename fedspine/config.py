@@ -164,7 +164,7 @@ def load_plan(text: str) -> Plan:
     Raises:
         ConfigError: with rule, what was found and remedy.
     """
-    return check_plan(_named(build(Plan, parse(text), "the plan")))
+    return check_plan(_named(build(Plan, parse(text, "the plan"), "the plan")))
 
 
 def load_site(folder: Path) -> Site:
@@ -172,7 +172,7 @@ def load_site(folder: Path) -> Site:
     path = folder / "site.toml"
     if not path.exists():
         return Site()
-    return _check_site(build(Site, parse(read_text(path, "site.toml")), "site.toml"))
+    return _check_site(build(Site, parse(read_text(path, "site.toml"), "site.toml"), "site.toml"))
 
 
 def read_text(path: Path, what: str) -> str:
@@ -224,9 +224,13 @@ def check_plan(plan: Plan) -> Plan:
     )
     _demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
     _demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
+    _demand(plan.seed >= 0, "seed must be 0 or more", plan.seed, "mend it")
     _demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
     _demand(
-        8 <= data.size <= 1024 and data.size % 16 == 0, "size must be a multiple of 16 from 16 to 1024", data.size, ""
+        8 <= data.size <= 1024 and data.size % 16 == 0,
+        "size must be a multiple of 16 from 16 to 1024",
+        data.size,
+        "mend it",
     )
     _demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
     _demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
@@ -251,7 +255,7 @@ def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
         all(c.isalnum() or c in "-_" for c in stage.name),
         "a stage's name must be letters, digits, - and _",
         "others",
-        "",
+        "rename it",
     )
     _demand(
         stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it"

@@ -15,12 +15,12 @@ from fedspine.errors import ConfigError
 T = TypeVar("T")
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str, where: str) -> dict[str, Any]:
     """Return the tables written in `text`."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("the file must be TOML", f"an error ({error})", "mend that line") from None
+        raise ConfigError(f"{where} must be TOML", f"an error ({error})", "mend that line") from None
 
 
 def build(kind: type[T], table: dict[str, Any], where: str) -> T:

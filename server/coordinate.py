@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from fedspine.config import Plan
 from fedspine.privacy.calibrate import calibrate
 from fedspine.report.pages import write_reports
-from fedspine.tasks._task import check_tasks
+from fedspine.tasks._task import check_networks, check_tasks
 from server.results import metrics, write_gallery
 from server.runner import Runner, Watcher
 from server.sites import enrol
@@ -55,16 +55,18 @@ def coordinate(
     begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     torch.set_num_threads(THREADS)
     check_tasks(plan)
+    check_networks(plan)
     plan = calibrate(plan)
-    sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)
     vault = Vault(out)
+    vault.begin(plan)
+    sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)
     progress = Runner(grid, plan, sites, vault, watcher, timeout_s).run()
     simulated = any(site.partition is not None for site in sites)
     run = {
         "engine": engine,
         "simulation": simulated,
         "source": source,
-        "noise": "fixed seed" if simulated else "os entropy",
+        "noise": "fixed seed" if simulated else "each site's own",
         "started": started,
         "seconds": time.monotonic() - begun,
     }

@@ -71,11 +71,14 @@ def metrics(
 
 
 def _cost(plan: Plan, stages: Sequence[Mapping[str, Any]], site: str) -> dict[str, Any]:
-    """Return what the rounds that a site answered cost its patients, by fold and by stage."""
+    """Return what the rounds that a site was asked for may have cost its patients, by fold and by stage.
+
+    A round that was asked for counts though no usable answer came: the site may have booked it.
+    """
     spent: dict[str, list[Event]] = {TRAIN: [], HELD_OUT: []}
     single = {}
     for entry in stages:
-        rounds = entry["answered"].get(site, 0)
+        rounds = entry["asked"].get(site, 0) if site not in entry["refused"] else entry["answered"].get(site, 0)
         if not rounds:
             continue
         noise = entry["noise_multiplier"] if plan.privacy.mechanism != "none" else 0.0

@@ -94,8 +94,8 @@ class Runner:
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
             replies = self._round(progress, stage, number, progress.arrays, schema, entry)
-            progress.arrays = _average(replies)
-            _note_losses(entry, replies, [site.name for site in self.sites], self._loss_noise(task, stage, replies))
+            progress.arrays = _average(replies, self._patients(stage))
+            _note_losses(entry, replies, self._patients(stage), self._loss_noise(task, stage, replies))
             self._public_losses(progress, stage, task, number, entry)
             progress.round = number
             if number < stage.rounds:
@@ -107,10 +107,14 @@ class Runner:
     def _loss_noise(self, task: Trained, stage: Stage, replies: Mapping[str, Reply]) -> float:
         """Return the standard deviation of the noise in a round's pooled loss."""
         strength = Strength.of(self.plan, stage)
-        patients = sum(reply.numbers["patients"] for reply in replies.values())
+        patients = sum(self._patients(stage)[name] for name in replies)
         expected = max(stage.sample_rate * patients, 1.0)
         one_step = strength.noise_multiplier * task.loss_bound / LOSS_NORM / expected
         return one_step * math.sqrt(len(replies) / stage.steps)
+
+    def _patients(self, stage: Stage) -> dict[str, int]:
+        """Return how many patients of the stage's fold each site enrolled; what a later answer says does not count."""
+        return {site.name: site.patients[stage.fold] for site in self.sites}
 
     def _fresh(self, task: Trained) -> torch.nn.Module:
         """Return the task's network with weights from the plan's seed."""
@@ -130,7 +134,7 @@ class Runner:
     ) -> None:
         begun = time.monotonic()
         replies = self._round(progress, stage, 1, arrays, schema_of(task, None), entry)
-        patients = {site.name: site.patients[stage.fold] for site in self.sites}
+        patients = self._patients(stage)
         strength = Strength.of(self.plan, stage)
         noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
         outcome = task.finish({name: Site(r.arrays, patients[name]) for name, r in replies.items()}, noise_sd)
@@ -155,6 +159,7 @@ class Runner:
         replies = ask_stage(self.grid, asked, self.plan, stage.name, number, arrays, shared, self.timeout_s)
         usable = {}
         for name, reply in replies.items():
+            entry["asked"][name] = entry["asked"].get(name, 0) + 1
             code = reply.code or _fault(reply, schema)
             if code:
                 entry["refused"][name] = code
@@ -196,6 +201,7 @@ class Runner:
             "clip": stage.clip,
             "seconds": 0.0,
             "bytes": {},
+            "asked": {},
             "answered": {},
             "refused": {},
             "loss": {},
@@ -208,15 +214,18 @@ def _fault(reply: Reply, schema: Schema) -> str:
         check(reply.arrays, schema)
     except EgressBlocked:
         return "unreadable"
-    finite = all(math.isfinite(value) for value in reply.numbers.values())
-    return "" if finite and reply.numbers.get("patients", -1) >= 0 else "unreadable"
+    return "" if all(math.isfinite(value) for value in reply.numbers.values()) else "unreadable"
 
 
-def _average(replies: Mapping[str, Reply]) -> dict[str, Tensor]:
+def _average(replies: Mapping[str, Reply], patients: Mapping[str, int]) -> dict[str, Tensor]:
     """Return the mean of the sites' weights, by their (public) number of patients; Flower's own aggregation."""
-    weights = {name: max(reply.numbers["patients"], 1e-9) for name, reply in replies.items()}
     records = [
-        RecordDict({ARRAYS: ArrayRecord(dict(reply.arrays)), NUMBERS: MetricRecord({"patients": weights[name]})})
+        RecordDict(
+            {
+                ARRAYS: ArrayRecord(dict(reply.arrays)),
+                NUMBERS: MetricRecord({"patients": max(float(patients[name]), 1e-9)}),
+            }
+        )
         for name, reply in replies.items()
     ]
     kinds = {key: value.dtype for key, value in next(iter(replies.values())).arrays.items()}
@@ -224,13 +233,16 @@ def _average(replies: Mapping[str, Reply]) -> dict[str, Tensor]:
     return {key: averaged[key].to(kind) for key, kind in kinds.items()}
 
 
-def _note_losses(entry: dict[str, Any], replies: Mapping[str, Reply], names: Sequence[str], noise: float) -> None:
-    curves = entry["loss"] or {"pooled": [], "sites": {name: [] for name in names}, "noise": noise}
-    total = sum(reply.numbers["patients"] for reply in replies.values())
-    weighted = sum(reply.numbers["loss"] * reply.numbers["patients"] for reply in replies.values())
-    curves["pooled"].append(weighted / total if total else 0.0)
-    for name, reply in replies.items():
-        curves["sites"][name].append(reply.numbers["loss"])
+def _note_losses(
+    entry: dict[str, Any], replies: Mapping[str, Reply], patients: Mapping[str, int], noise: float
+) -> None:
+    """Add a round's released losses to the stage's curves; a site without one leaves no point."""
+    curves = entry["loss"] or {"pooled": [], "sites": {}, "noise": noise}
+    losses = {name: reply.numbers["loss"] for name, reply in replies.items() if "loss" in reply.numbers}
+    total = sum(patients[name] for name in losses)
+    curves["pooled"].append(sum(loss * patients[name] for name, loss in losses.items()) / total if total else 0.0)
+    for name, loss in losses.items():
+        curves["sites"].setdefault(name, []).append(loss)
     entry["loss"] = curves
 
 

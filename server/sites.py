@@ -67,13 +67,16 @@ def enrol(
     messages = {node: RecordDict({ORDER: order}) for node in nodes}
     enrolled, refused = [], {}
     for index, (node, reply) in enumerate(sorted(_ask(grid, messages, ENROL, wait_s).items())):
-        partition = int(reply.numbers["partition"]) if "partition" in reply.numbers else None
+        try:
+            partition = int(reply.numbers["partition"]) if "partition" in reply.numbers else None
+            counts = {fold: int(reply.numbers[fold]) for fold in (TRAIN, HELD_OUT)} if not reply.code else {}
+        except (KeyError, ValueError, OverflowError):
+            partition, counts, reply = None, {}, Reply({}, {}, "unreadable")
         number = index if partition is None else partition
-        name = nodes[node] or (names[number] if number < len(names) else f"site-{number + 1}")
-        if reply.code:
-            refused[name] = reply.code
+        name = nodes[node] or (names[number] if 0 <= number < len(names) else f"site-{number + 1}")
+        if reply.code or min(counts.values()) < 0:
+            refused[name] = reply.code or "unreadable"
             continue
-        counts = {fold: int(reply.numbers[fold]) for fold in (TRAIN, HELD_OUT)}
         enrolled.append(Enrolled(name, node, counts, partition))
     if not enrolled:
         codes = ", ".join(sorted(set(refused.values()))) or "no answer"
@@ -109,9 +112,7 @@ def _ask(
     """Return an answer per node; silence within `timeout_s` is the code `no-answer`."""
     messages = [Message(content, dst_node_id=node, message_type=kind, ttl=ttl) for node, content in contents.items()]
     replies: dict[int, Reply] = {node: Reply({}, {}, "no-answer") for node in contents}
-    sent = {}
     for message in grid.send_and_receive(messages, timeout=timeout_s):
-        sent[message.metadata.src_node_id] = message
         replies_to = next(
             (m.metadata.dst_node_id for m in messages if m.metadata.message_id == message.metadata.reply_to_message_id),
             message.metadata.src_node_id,

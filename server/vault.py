@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +24,12 @@ from fedspine.config import Plan, plan_text
 from fedspine.errors import InputError
 
 Tensors = dict[str, Tensor]
+
+BROKEN = (
+    "a run that goes on must have its last checkpoint",
+    "a damaged or missing one",
+    "begin again in another folder",
+)
 
 
 @dataclass
@@ -97,7 +104,10 @@ class Vault:
         file = self.folder / "checkpoints" / "progress.json"
         if not file.exists():
             return None
-        position: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        try:
+            position: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        except ValueError:
+            raise InputError(*BROKEN) from None
         return position
 
     def _load(self, plan: Plan) -> Progress:
@@ -105,7 +115,11 @@ class Vault:
         if position is None:
             return Progress()
         progress = Progress(position["stage"], position["round"], numbers=position["numbers"])
-        for key, value in load_file(self.folder / "checkpoints" / f"{position['file']}.safetensors").items():
+        try:
+            tensors = load_file(self.folder / "checkpoints" / f"{position['file']}.safetensors")
+        except (OSError, SafetensorError):
+            raise InputError(*BROKEN) from None
+        for key, value in tensors.items():
             kind, owner, name = key.split("::")
             target = {"arrays": progress.arrays, "shared": progress.shared}.get(kind)
             if target is None:

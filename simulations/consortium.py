@@ -15,12 +15,12 @@ from client.hospital import Hospital
 from client.page import write_local_results
 from fedspine.cohort.patient import CONTRASTS, Cohort
 from fedspine.cohort.site import load_cohort
-from fedspine.config import DataPlan, Plan
+from fedspine.config import DataPlan, Plan, check_plan, load_site
 from fedspine.errors import ConfigError, InputError
 from fedspine.phantom.genome import MARKERS
 from fedspine.privacy.calibrate import calibrate
 from fedspine.report.pages import write_reports
-from fedspine.tasks._task import check_tasks
+from fedspine.tasks._task import check_networks, check_tasks
 from server.coordinate import coordinate
 from server.runner import Watcher
 from server.vault import Progress
@@ -87,13 +87,15 @@ def open_consortium(
         InputError: if there are no site folders, a site is unusable, or there is nothing to learn.
     """
     if not data.is_dir():
-        raise InputError("--data must be a folder of site folders", "no such folder", "give the folder that holds them")
+        raise InputError(
+            "--data must be a folder of site folders", "none at the place given", "give the folder that holds them"
+        )
     folders = tuple(site_folders(data))
     if not folders:
         raise InputError("--data must hold a folder per site", "none", "make them, or try: fedspine phantom OUT")
     cohorts = []
     for index, folder in enumerate(folders):
-        cohorts.append(load_cohort(folder))
+        cohorts.append(_open_site(folder))
         if found:
             found(cohorts[-1])
         if progress:
@@ -102,12 +104,28 @@ def open_consortium(
     if any(stage.task == "classify" for stage in plan.stage) and len(data_plan.classes) < 2:
         raise ConfigError(
             "a plan that classifies must have two classes or more",
-            f"{len(data_plan.classes)} among all sites",
+            "fewer among all sites",
             "add patients with another label, or take the classify stages out of the plan",
         )
-    plan = calibrate(replace(plan, data=data_plan))
+    plan = calibrate(check_plan(replace(plan, data=data_plan)))
     check_tasks(plan)
+    check_networks(plan)
     return plan, folders
+
+
+def _open_site(folder: Path) -> Cohort:
+    """Return a site's cohort; what is wrong with it is said with the site's name."""
+    try:
+        policy, cohort = load_site(folder), load_cohort(folder)
+    except InputError as error:
+        raise InputError(f"site {folder.name}: {error.rule}", error.found, error.remedy) from None
+    if (folder / "site.toml").exists() and len(cohort.patients) < policy.minimum_cohort:
+        raise InputError(
+            f"site {folder.name}: it must have at least {policy.minimum_cohort} patients (minimum_cohort in site.toml)",
+            str(len(cohort.patients)),
+            "add patients, or lower the minimum",
+        )
+    return cohort
 
 
 def _completed(data: DataPlan, cohorts: Sequence[Cohort]) -> DataPlan:
@@ -127,7 +145,7 @@ def _completed(data: DataPlan, cohorts: Sequence[Cohort]) -> DataPlan:
     return replace(
         data,
         contrasts=data.contrasts or tuple(c for c in CONTRASTS if c in contrasts),
-        classes=data.classes or tuple(sorted(classes)),
+        classes=data.classes or (tuple(sorted(classes)) if len(classes) > 1 else ()),
         omics=known,
         markers=data.markers or tuple(c for c in known if c in MARKERS) or known,
     )

@@ -138,6 +138,48 @@ def test_a_site_below_its_minimum_is_refused(fedspine: Run, site: Path) -> None:
     refused(fedspine("check", site), "did you mean 'minimum_cohort'?")
 
 
+def test_a_site_that_cannot_take_part_is_named_before_anything_runs(fedspine: Run, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    shutil.move(site, tmp_path / "sites" / "north")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    for text, said in (("minimum_cohort = 50\n", "at least 50"), ("max_epsilom = 1\n", "did you mean"), ("=", "TOML")):
+        (tmp_path / "sites" / "north" / "site.toml").write_text(text)
+        refused(fedspine("simulate", "--data", "sites", "--plan", "plan.toml"), "site north", said)
+
+
+def test_a_site_that_leaves_is_told_at_the_end(fedspine: Run, site: Path, consortium: Path, tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    shutil.move(site, tmp_path / "sites" / "north")
+    shutil.copytree(consortium / "site-2", tmp_path / "sites" / "south", ignore=shutil.ignore_patterns(".fedspine"))
+    (tmp_path / "sites" / "north" / "site.toml").write_text("max_epsilon = 0.1\n")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    code, _, err = fedspine("simulate", "--data", "sites", "--plan", "plan.toml", "--out", "run")
+    assert code == 0
+    assert "north did not take part: epsilon-too-large" in err
+
+
+def test_an_out_that_is_a_file_or_another_run_is_refused(fedspine: Run, consortium: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "file").write_text("")
+    refused(
+        fedspine("simulate", "--data", consortium, "--plan", "plan.toml", "--out", "file"), "--out must be a folder"
+    )
+    assert fedspine("simulate", "--data", consortium, "--plan", "plan.toml", "--out", "run")[0] == 0
+    (tmp_path / "plan.toml").write_text(PLAN.replace("small", "other"))
+    refused(fedspine("simulate", "--data", consortium, "--plan", "plan.toml", "--out", "run"), "one plan's run")
+    (tmp_path / "run" / "checkpoints" / "progress.json").write_text("{")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    refused(fedspine("simulate", "--data", consortium, "--plan", "plan.toml", "--out", "run"), "last checkpoint")
+
+
+@pytest.mark.parametrize("options", ["features = [3, 3, 3, 3, 3, 3]", "features = [4, 4]", 'trained = "some"'])
+def test_options_that_make_no_network_are_refused(
+    fedspine: Run, consortium: Path, tmp_path: Path, options: str
+) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN + f'[[stage]]\ntask = "segment"\n[stage.options]\n{options}\n')
+    refused(fedspine("simulate", "--data", consortium, "--plan", "plan.toml"))
+
+
 def test_two_patients_with_one_id_are_refused(fedspine: Run, site: Path) -> None:
     text = (site / "patients.csv").read_text()
     (site / "patients.csv").write_text(text + text.splitlines()[1] + "\n")

@@ -70,6 +70,8 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),
         ('[[stage]]\ntask = "harmonise"\n[stage.options]\nx = 1\n', "must have no options"),
         ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once"),
+        ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once"),
+        ('[data]\ncontrasts = ["T9"]\n', "contrasts must be known"),
         ('[[stage]]\ntask = "evaluate"\nof = "segment"\nrounds = 3\n', "measures every patient once"),
     ],
 )

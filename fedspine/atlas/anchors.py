@@ -6,6 +6,7 @@ from patients. Anchors are drawn from the plan's seed at the server; what hospit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from fedspine.cohort.patient import Patient
 from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import Plan
 from fedspine.harmony.features import features
-from fedspine.phantom.genome import OMICS_COLUMNS
+from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.public import public_patients
 
 COUNT = 96
@@ -36,7 +37,9 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
         purpose: tells draws apart: 0 anchors, 1 pre-training, 2 examples for the report.
     """
     data = plan.data
-    tensors = [to_tensors(patient, OMICS_COLUMNS, data) for patient in _drawn(plan, count, purpose)]
+    tensors = [
+        to_tensors(_relabelled(patient, data.classes), OMICS_COLUMNS, data) for patient in _drawn(plan, count, purpose)
+    ]
     foreign = torch.tensor([name not in OMICS_COLUMNS for name in data.omics])
     if bool(foreign.any()):
         random = np.random.default_rng([plan.seed, purpose])
@@ -45,6 +48,17 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
             patient.omics[foreign] = drawn[foreign]
             patient.omics_present[foreign] = 1.0
     return tensors
+
+
+def _relabelled(patient: Patient, classes: tuple[str, ...]) -> Patient:
+    """Return the phantom with a class of the plan.
+
+    Where the plan's classes are all foreign, the phantoms' own take their places in turn: what tells them apart is
+    learned in pre-training, what they mean only from patients.
+    """
+    if not classes or patient.label is None or set(classes) & set(CLASSES):
+        return patient
+    return replace(patient, label=classes[CLASSES.index(patient.label) % len(classes)])
 
 
 _ROWS: WeakKeyDictionary[PatientTensors, tuple[Tensor, Tensor]] = WeakKeyDictionary()

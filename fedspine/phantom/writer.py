@@ -81,7 +81,7 @@ def write_consortium(
     if sites < 1 or patients < 1 or seed < 0:
         raise InputError("sites and patients must be 1 or more, the seed 0 or more", "less", "raise it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("phantoms must be written into an empty folder", "files in it", "name another folder")
+        raise InputError("phantoms must be written into an empty folder", "something there", "name another folder")
     folders = []
     for number in range(1, sites + 1):
         hospital = _hospital(number, seed)

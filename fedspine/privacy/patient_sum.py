@@ -69,17 +69,18 @@ class PatientSum:
 
 
 def noise_generator(seed: int | None, *purpose: object) -> np.random.Generator:
-    """Return the random generator of a release: Philox (Salmon 2011) with its key and counter from 256 bits.
+    """Return the random generator of a release: Philox (Salmon 2011), all 384 bits of key and counter filled.
 
     Torch's own generator will not do: whatever seed it is given, it keeps 32 bits of it, and 2³² seeds can be tried.
 
     Args:
-        seed: `None` takes 256 bits from the operating system's CSPRNG. A number is for simulations and tests only:
+        seed: `None` takes these bits from the operating system's CSPRNG. A number is for simulations and tests only:
             whoever knows it can subtract the noise.
         purpose: with a seed, what tells one use from another (site, stage, round), so that no noise is drawn twice.
     """
-    entropy = os.urandom(32) if seed is None else _hashed(seed, purpose)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(entropy, "big"))))
+    bits = os.urandom(48) if seed is None else _hashed(seed, purpose)
+    key, counter = int.from_bytes(bits[:16], "big"), int.from_bytes(bits[16:], "big")
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def public_generator(seed: int, *purpose: object) -> torch.Generator:
@@ -88,7 +89,7 @@ def public_generator(seed: int, *purpose: object) -> torch.Generator:
 
 
 def _hashed(seed: int, purpose: tuple[object, ...]) -> bytes:
-    return hashlib.sha256("\x1f".join(str(part) for part in (seed, *purpose)).encode()).digest()
+    return hashlib.shake_256("\x1f".join(str(part) for part in (seed, *purpose)).encode()).digest(48)
 
 
 def poisson_sample(count: int, rate: float, generator: np.random.Generator) -> list[int]:

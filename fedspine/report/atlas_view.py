@@ -48,7 +48,7 @@ def site_tokens(run: Run, site: str, patients: Sequence[Point]) -> Markup:
         own = [p.label for p in patients if p.token == t]
         body.append([_token(tokens, t), *_score(tokens, t), *(str(own.count(c)) for c in labels), str(len(own))])
     counts = data_table(["token", *_score_head(tokens), *labels, "all"], body)
-    note = "Exact counts of this hospital's training patients. They were sent only as noised sums."
+    note = "Exact counts of this hospital's patients; those in training were counted in the noised sums."
     reading = (
         "Full marks are this hospital's patients, pale ones public phantoms. Patients far from every phantom are "
         "lesions that the shared atlas does not describe well. Point at a mark to read its token and class."

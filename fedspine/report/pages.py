@@ -45,5 +45,8 @@ def write_reports(run: Path) -> Path:
             style=STYLE,
             script=script(),
         )
-        (site.folder / PAGE).write_text(text, encoding="utf-8")
+        own = site.folder / PAGE
+        own.touch(mode=0o600)  # it shows patients
+        own.chmod(0o600)
+        own.write_text(text, encoding="utf-8")
     return first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ PRETRAIN_BATCH = 4
 """Phantoms a public step."""
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True)
 class Strength:
     """Clip and noise in force: the stage's, or none at all where the plan says `mechanism = "none"`."""
@@ -38,6 +42,27 @@ class Strength:
         return cls(stage.clip, stage.noise_multiplier)
 
 
+def guarded(
+    work: Callable[[PatientTensors], R | None], note: Callable[[Exception], None] | None
+) -> Callable[[PatientTensors], R | None]:
+    """Return `work` such that a patient on whom it fails has nothing to say (a zero term), and `note` is told.
+
+    A failure that stopped the site would be a release without noise: that this patient is there. It would also stop
+    the others. Without `note`, as in public pre-training, failures are errors.
+    """
+    if note is None:
+        return work
+
+    def careful(patient: PatientTensors) -> R | None:
+        try:
+            return work(patient)
+        except Exception as error:
+            note(error)
+            return None
+
+    return careful
+
+
 def train_round(
     task: Trained,
     model: nn.Module,
@@ -47,7 +72,7 @@ def train_round(
     strength: Strength,
     noise: np.random.Generator,
     draws: torch.Generator,
-    progress: Callable[[], None] | None = None,
+    note: Callable[[Exception], None] | None = None,
 ) -> float:
     """Take the stage's private steps of one round and return the noised mean loss of a patient.
 
@@ -60,7 +85,7 @@ def train_round(
         strength: clip and noise.
         noise: generator of sampling and noise, secret in production.
         draws: generator of public randomness (made images).
-        progress: called after every step.
+        note: told of a patient whose loss could not be computed; see `guarded`.
     """
     private = task.private_parameters(model)
     losses = []
@@ -70,7 +95,7 @@ def train_round(
         released = private_gradient(
             private,
             sample,
-            lambda patient: task.patient_loss(model, patient),
+            guarded(lambda patient: task.patient_loss(model, patient), note),
             clip=strength.clip,
             noise_multiplier=strength.noise_multiplier,
             expected=stage.sample_rate * len(patients),
@@ -79,8 +104,6 @@ def train_round(
         )
         _step(task, model, optimiser, private, released.gradients, draws)
         losses.append(released.loss)
-        if progress:
-            progress()
     return sum(losses) / len(losses)
 
 
@@ -114,13 +137,18 @@ def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Ad
 
 
 def measure(
-    task: Measured, patients: Sequence[PatientTensors], strength: Strength, noise: np.random.Generator
+    task: Measured,
+    patients: Sequence[PatientTensors],
+    strength: Strength,
+    noise: np.random.Generator,
+    note: Callable[[Exception], None] | None = None,
 ) -> dict[str, Tensor]:
     """Return the noised sum of the patients' terms, by name."""
     zeros = task.zeros()
     total = PatientSum(list(zeros.values()), strength.clip)
+    term_of = guarded(task.term, note)
     for patient in patients:
-        term = task.term(patient)
+        term = term_of(patient)
         if term is not None:
             total.add([term[key] for key in zeros])
     return dict(zip(zeros, total.release(strength.noise_multiplier, noise), strict=True))

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from fedspine.cohort.patient import CONTRASTS
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TASKS, Plan, Stage
 from fedspine.errors import ConfigError
@@ -149,7 +150,10 @@ def load_weights(model: nn.Module, arrays: Shared) -> None:
 
 
 def check_tasks(plan: Plan) -> None:
-    """Raise ConfigError if a stage's task, options or `of` cannot work; builds nothing that needs data."""
+    """Raise ConfigError if the contrasts, or a stage's task, options or `of` cannot work; builds no network."""
+    strange = [name for name in plan.data.contrasts if name not in CONTRASTS]
+    if strange:
+        raise ConfigError("contrasts must be known", f"'{strange[0]}'", f"use: {', '.join(CONTRASTS)}")
     for stage in plan.stage:
         module = _module(stage)
         measures: tuple[str, ...] = getattr(module, "MEASURES", ())
@@ -161,9 +165,9 @@ def check_tasks(plan: Plan) -> None:
                 f"'{stage.of}'",
                 "name one",
             )
-        if hasattr(module, "MEASURES") and (stage.sample_rate, stage.rounds, stage.steps) != (1.0, 1, 1):
+        if hasattr(module, "MEASURES") and (stage.sample_rate, stage.rounds, stage.steps, stage.clip) != (1, 1, 1, 1):
             raise ConfigError(
-                f"stage '{stage.name}' measures every patient once, so sample_rate, rounds and steps must be 1",
+                f"stage '{stage.name}' measures every patient once, so sample_rate, rounds, steps and clip must be 1",
                 "other numbers",
                 "leave them out",
             )
@@ -171,6 +175,25 @@ def check_tasks(plan: Plan) -> None:
             build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")
         elif stage.options:
             raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
+
+
+def check_networks(plan: Plan) -> None:
+    """Raise ConfigError if the options of a trained stage make no network; the coordinator asks before it sends."""
+    for stage in plan.stage:
+        module = _module(stage)
+        if hasattr(module, "MEASURES") or hasattr(module, "public"):
+            continue
+        try:
+            task = module.task(plan, stage, {})
+            task.private_parameters(task.build())
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever the library says of widths that do not fit
+            raise ConfigError(
+                f"options of stage '{stage.name}' must make a network",
+                type(error).__name__,
+                "see docs/reference/plan.md",
+            ) from None
 
 
 def _module(stage: Stage) -> ModuleType:

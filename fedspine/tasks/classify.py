@@ -92,7 +92,7 @@ class Classify:
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return accuracy, macro precision, recall, specificity, F1, and AUC-ROC from the histograms."""
         confusion = counts["confusion"] / CONFUSION
-        return {**multiclass_metrics(confusion), "auc": auc_from_histogram(counts["scores"])}
+        return {**multiclass_metrics(confusion), "auc": auc_from_histogram(counts["scores"] / self.units()["scores"])}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Classify:

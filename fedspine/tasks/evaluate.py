@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
-from fedspine.evaluation.intervals import interval
+from fedspine.evaluation.intervals import Counts, interval
 from fedspine.tasks._task import Outcome, Scored, Shared, Site, make
 
 MEASURES = ("segment", "classify", "encode")
@@ -39,12 +39,18 @@ class Evaluate:
         """Return metrics per site and pooled, each with its interval."""
         zeros = self.zeros()
         pooled = {key: sum((site.sums[key] for site in sites.values()), zero) for key, zero in zeros.items()}
-        metrics, units = self.scored.metrics, self.scored.units()
+        everybody = sum(site.patients for site in sites.values())
         numbers = {
-            "pooled": interval(pooled, metrics, noise_sd=noise_sd * math.sqrt(len(sites)), units=units),
-            "sites": {n: interval(s.sums, metrics, noise_sd=noise_sd, units=units) for n, s in sites.items()},
+            "pooled": self._metrics(pooled, everybody, noise_sd * math.sqrt(len(sites))),
+            "sites": {name: self._metrics(site.sums, site.patients, noise_sd) for name, site in sites.items()},
         }
         return Outcome(numbers={"metrics": {self.name: numbers}})
+
+    def _metrics(self, counts: Counts, patients: int, noise_sd: float) -> dict[str, dict[str, float | None]]:
+        """Return each metric with its interval, or `None` where there is nobody to measure."""
+        found = interval(counts, self.scored.metrics, noise_sd=noise_sd, units=self.scored.units())
+        nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
+        return found if patients else dict.fromkeys(found, nothing)
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Evaluate:

@@ -93,6 +93,7 @@ def test_a_plan_within_the_policy_is_admitted() -> None:
         (Site(tasks=("classify",)), PLAN, 10, "task-not-allowed"),
         (Site(minimum_cohort=11), PLAN, 10, "cohort-too-small"),
         (Site(max_epsilon=1.0), PLAN, 10, "epsilon-too-large"),
+        (Site(), replace(PLAN, privacy=PrivacyPlan(epsilon=1.0)), 10, "epsilon-too-large"),
         (Site(max_delta=1e-6), PLAN, 10, "delta-too-large"),
         (Site(), replace(PLAN, privacy=PrivacyPlan(mechanism="none")), 10, "privacy-off"),
         (Site(), replace(PLAN, stage=(replace(STAGE_OF, noise_multiplier=0.0),)), 10, "noise-missing"),

@@ -132,7 +132,7 @@ def test_a_spent_budget_refuses_to_train(opened: Opened) -> None:
             (folder / "site.toml").unlink()
 
 
-def test_an_exception_at_a_site_tells_the_server_a_code_and_nothing_else(
+def test_a_patient_on_whom_a_loss_fails_is_a_zero_term_and_its_text_goes_nowhere(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "PATIENT_JANE_DOE"
@@ -143,14 +143,31 @@ def test_an_exception_at_a_site_tells_the_server_a_code_and_nothing_else(
     monkeypatch.setattr(segment.Segment, "patient_loss", broken)
     plan = tiny_plan(TINY.replace("pretrain_steps = 2", "pretrain_steps = 0"))
     simulation = opened(plan)
-    with pytest.raises(FedspineError) as caught:
-        simulate(simulation, Silent())
-    assert "(failed)" in str(caught.value)
-    assert secret not in str(caught.value)
-    assert "failed" in CODES
+    simulate(simulation, Silent())
     written = bytes_of(simulation.out, "**/*")
     assert any(name.endswith("errors.jsonl") for name in written)
     assert not any(secret.encode() in data for data in written.values())
+    stages = {s["name"]: s for s in json.loads((simulation.out / "metrics.json").read_text())["stages"]}
+    assert stages["segment"]["answered"] == {"site-1": 2, "site-2": 2}
+
+
+def test_an_exception_at_a_site_tells_the_server_a_code_and_nothing_else(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ValueError("cannot read /data/PATIENT_JANE_DOE/T1.dcm")
+
+    monkeypatch.setattr("client.rounds.harmonised", broken)
+    simulation = opened()
+    with pytest.raises(FedspineError) as caught:
+        simulate(simulation, Silent())
+    assert "(failed)" in str(caught.value)
+    assert "failed" in CODES
+    written = bytes_of(simulation.out, "**/*")
+    assert not any(b"JANE_DOE" in data for data in written.values())
+    assert any(name.endswith("errors.jsonl") for name in written)
+    line = read_chain((simulation.out / "sites" / "site-1" / "egress.jsonl").read_text(), "the egress log")[-1]
+    assert (line["mechanism"], line["cost"]) == ("refusal", "failed")
 
 
 def test_nothing_that_leaves_names_a_patient(finished: Simulation, sites: Path) -> None:
