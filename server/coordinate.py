@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -52,7 +50,6 @@ def coordinate(
         timeout_s: the longest wait for a round.
         report: whether to write `report.html` now (a simulation does it after its sites have written their pages).
     """
-    begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     torch.set_num_threads(THREADS)
     check_tasks(plan)
     check_networks(plan)
@@ -67,8 +64,7 @@ def coordinate(
         "simulation": simulated,
         "source": source,
         "noise": "fixed seed" if simulated else "each site's own",
-        "started": started,
-        "seconds": time.monotonic() - begun,
+        "seconds": sum(stage["seconds"] for stage in progress.numbers["stages"]),
     }
     vault.write_metrics(metrics(plan, progress, sites, refused, run))
     write_gallery(plan, progress, out / "gallery.safetensors")

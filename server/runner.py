@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import torch
@@ -62,6 +63,7 @@ class Runner:
     def run(self) -> Progress:
         """Run every stage that is not done yet, saving after every round, and return the final state."""
         progress = self.vault.begin(self.plan)
+        progress.numbers.setdefault("started", datetime.now(UTC).isoformat(timespec="seconds"))
         for index, stage in enumerate(self.plan.stage):
             if index < progress.stage:
                 continue
