@@ -43,7 +43,7 @@ class Generator(nn.Module):
         last = nn.Conv2d(widths[-1], channels, 3, 1, 1)
         with torch.no_grad():
             assert last.bias is not None
-            last.bias[-1] = -3.0  # lesions are small: masks begin nearly empty
+            last.bias[-1] = -2.0  # lesions are small: masks begin nearly empty
         self.layers = nn.Sequential(*layers, last, nn.Sigmoid())
 
     def forward(self, noise: Tensor) -> Tensor:

@@ -20,8 +20,11 @@ from fedspine.networks.dcgan import Gan
 from fedspine.strict import build
 from fedspine.tasks._task import Shared
 
-MASK_LEVEL = 0.25
-"""A made pixel belongs to the lesion from this value on: shrunk real masks hold the share of each pixel they cover."""
+MASK_LEVEL = 0.4
+"""A made pixel belongs to the lesion from this value on."""
+
+MASK_WEIGHT = 4.0
+"""How much louder the critic hears the mask than a contrast: a lesion is a few pixels, and would go unheard."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class GanTask:
             return None
         shown = patient.mask.flatten(1).any(1)
         images = F.adaptive_avg_pool2d(patient.images[shown].clamp(0, 1), self.options.size)
-        masks = F.adaptive_avg_pool2d(patient.mask[shown], self.options.size)
+        masks = F.adaptive_max_pool2d(patient.mask[shown], self.options.size)
         present = patient.present.expand(len(images), -1)
         return F.softplus(-_score(model, _critic_parameters(model), images, masks, present)).mean()
 
@@ -119,7 +122,7 @@ def _score(model: nn.Module, weights: dict[str, Tensor], images: Tensor, masks: 
     """Return the critic's logits; contrasts that are not `present` (image, contrast) are blanked."""
     assert isinstance(model, Gan)
     flags = present[:, :, None, None].expand_as(images)
-    result: Tensor = functional_call(model.critic, weights, (torch.cat([images * flags, masks, flags], dim=1),))
+    result: Tensor = functional_call(model.critic, weights, (torch.cat([images * flags, MASK_WEIGHT * masks, flags], dim=1),))
     return result
 
 
