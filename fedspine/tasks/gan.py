@@ -122,7 +122,8 @@ def _score(model: nn.Module, weights: dict[str, Tensor], images: Tensor, masks: 
     """Return the critic's logits; contrasts that are not `present` (image, contrast) are blanked."""
     assert isinstance(model, Gan)
     flags = present[:, :, None, None].expand_as(images)
-    result: Tensor = functional_call(model.critic, weights, (torch.cat([images * flags, MASK_WEIGHT * masks, flags], dim=1),))
+    shown = torch.cat([images * flags, MASK_WEIGHT * masks, flags], dim=1)
+    result: Tensor = functional_call(model.critic, weights, (shown,))
     return result
 
 
