@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fedspine.cohort.files import File
 
 VERSION = hashlib.sha256(
-    pydicom.__version__.encode() + b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    pydicom.__version__.encode() + b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 ).hexdigest()
 """The code that reads and decodes; another code makes every entry anew, and nobody has to remember to say so."""
 

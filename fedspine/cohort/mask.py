@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.cache import Cache, file_key, key_of
-from fedspine.cohort.dicom import Image
+from fedspine.cohort.dicom.read import Image
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Affine, Grid, placement
 from fedspine.cohort.patient import Rejected, Volume

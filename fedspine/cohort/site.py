@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fedspine.cohort.cache import Cache, key_of
-from fedspine.cohort.dicom import Image, Imaging, read_dicom
+from fedspine.cohort.dicom.read import Image, Imaging, read_dicom
 from fedspine.cohort.files import files_below
 from fedspine.cohort.mask import mask_grids, read_masks
 from fedspine.cohort.patient import Cohort, Patient, Rejected, Volume

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
-from fedspine.cohort.frame import Frame
-from fedspine.cohort.header import FileHeader
+from fedspine.cohort.dicom.frame import Frame
+from fedspine.cohort.dicom.header import FileHeader
 from fedspine.cohort.patient import Scanner
 
 FRAME_FIELDS = tuple(field.name for field in fields(Frame))

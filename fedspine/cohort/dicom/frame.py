@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from fedspine.cohort.private import b_value_of, direction_of
+from fedspine.cohort.dicom.private import b_value_of, direction_of
 from fedspine.errors import SeriesError
 
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM, FARTHEST_MM = 1e-3, 1e3, 1e5

@@ -14,9 +14,9 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from fedspine.cohort.frame import Frame, flat, frames_of, listed, number, words
+from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, words
+from fedspine.cohort.dicom.private import coil_of
 from fedspine.cohort.patient import Scanner
-from fedspine.cohort.private import coil_of
 from fedspine.errors import SeriesError
 
 MR_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})

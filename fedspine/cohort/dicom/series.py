@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.contrast import SeriesHeader, identify
-from fedspine.cohort.frame import Frame
+from fedspine.cohort.dicom.frame import Frame
+from fedspine.cohort.dicom.header import FileHeader
 from fedspine.cohort.grid import Grid
-from fedspine.cohort.header import FileHeader
 from fedspine.cohort.patient import Scanner
 from fedspine.errors import SeriesError
 

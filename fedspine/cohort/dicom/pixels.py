@@ -9,8 +9,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
+from fedspine.cohort.dicom.series import Plane, Stack
 from fedspine.cohort.quiet import quiet
-from fedspine.cohort.series import Plane, Stack
 from fedspine.errors import SeriesError
 
 Array = NDArray[np.generic]

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedspine.cohort.cache import Cache, file_key, key_of
+from fedspine.cohort.dicom.header import DRAWN_ON, FileHeader, read_header
+from fedspine.cohort.dicom.pixels import decode
+from fedspine.cohort.dicom.record import restored, stored
+from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Grid
-from fedspine.cohort.header import DRAWN_ON, FileHeader, read_header
 from fedspine.cohort.patient import Rejected, Volume
-from fedspine.cohort.pixels import decode
 from fedspine.cohort.quiet import quiet
-from fedspine.cohort.record import restored, stored
-from fedspine.cohort.series import Plane, Stack, stacks_of
 from fedspine.errors import SeriesError
 
 USUAL_B_VALUE = 800.0
