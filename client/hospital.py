@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from fedspine.cohort.prepared import Lazily, prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.split import split
-from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import Plan, Site, load_site
 from fedspine.errors import FedspineError
 from fedspine.privacy.ledger import Ledger
@@ -77,14 +77,19 @@ class Hospital:
         """Set torch's threads for this process, as `site.toml` says."""
         torch.set_num_threads(policy.threads or os.cpu_count() or 1)
 
-    def patients(self, plan: Plan) -> dict[str, list[PatientTensors]]:
-        """Return the patients of each fold on the plan's grid; kept in memory for the next message, if there is one."""
+    def patients(self, plan: Plan) -> dict[str, Lazily]:
+        """Return the patients of each fold on the plan's grid, each made when asked for.
+
+        What was found is kept for the next message of the same plan, if this process gets one.
+        """
         key = (self.folder, plan.data, plan.seed)
         if key not in _PREPARED:
             cohort = load_cohort(self.folder)
             sides = split(cohort.patients, plan.seed, plan.data.held_out)
+            if len(_PREPARED) >= MOST_PREPARED:
+                del _PREPARED[next(iter(_PREPARED))]
             _PREPARED[key] = {
-                fold: [to_tensors(patient, cohort.omics_columns, plan.data) for patient in members]
+                fold: prepared(members, cohort.omics_columns, plan.data, self.folder / PREPARED)
                 for fold, members in sides.items()
             }
         return _PREPARED[key]
@@ -115,4 +120,7 @@ class Hospital:
             file.write(json.dumps(line) + "\n")
 
 
-_PREPARED: dict[tuple[Path, Any, int], dict[str, list[PatientTensors]]] = {}
+PREPARED = Path(".fedspine") / "prepared"
+MOST_PREPARED = 64
+"""Sites (of a simulation) whose patients stay at hand in one process."""
+_PREPARED: dict[tuple[Path, Any, int], dict[str, Lazily]] = {}

@@ -11,6 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from client.hospital import Hospital
 from fedspine.atlas.token_map import nearest_token, place
+from fedspine.cohort.prepared import joined, mapped
 from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
 from fedspine.harmony.apply import harmonised, intensities, intensity_names
@@ -42,9 +44,9 @@ def write_local_results(
         shared: released values, the site's own effects among them.
     """
     sides = hospital.patients(plan)
-    raw = [*sides[TRAIN], *sides[HELD_OUT]]
-    held_out = [harmonised(patient, shared) for patient in sides[HELD_OUT]]
-    everyone = [harmonised(patient, shared) for patient in raw]
+    raw = joined(sides[TRAIN], sides[HELD_OUT])
+    held_out = mapped(sides[HELD_OUT], lambda patient: harmonised(patient, shared))
+    everyone = mapped(raw, lambda patient: harmonised(patient, shared))
     result: dict[str, Any] = {
         "name": hospital.name,
         "patients": len(raw),
@@ -55,9 +57,9 @@ def write_local_results(
         "harmonisation": _harmonisation(raw, everyone, plan, shared),
     }
     pictures: dict[str, Tensor] = {}
-    with_mask = [p for p in everyone if p.mask is not None and bool(p.mask.any()) and p.has_image]
-    if with_mask:
-        images, masks, _ = largest_lesion_slices(with_mask[:EXAMPLES])
+    examples = _examples(everyone)
+    if examples:
+        images, masks, _ = largest_lesion_slices(examples)
         pictures |= {"real.images": images, "real.masks": masks}
     for stage in plan.stage:
         if stage.name not in models:
@@ -93,6 +95,12 @@ def exact_metrics(task: Scored, model: torch.nn.Module, patients: Sequence[Patie
     return {name: None if math.isnan(value) else value for name, value in task.metrics(total).items()}
 
 
+def _examples(patients: Sequence[PatientTensors]) -> list[PatientTensors]:
+    """Return the first patients that have an image and a lesion."""
+    shown = (p for p in patients if p.mask is not None and bool(p.mask.any()) and p.has_image)
+    return list(islice(shown, EXAMPLES))
+
+
 def _labels(patients: Sequence[PatientTensors], plan: Plan) -> dict[str, int]:
     names = [*plan.data.classes, "no label"]
     return dict(Counter(names[patient.label] for patient in patients))
@@ -114,7 +122,7 @@ def _harmonisation(
 
 
 def _segmentations(task: Segment, model: torch.nn.Module, patients: Sequence[PatientTensors]) -> dict[str, Tensor]:
-    chosen = [p for p in patients if p.mask is not None and bool(p.mask.any()) and p.has_image][:EXAMPLES]
+    chosen = _examples(patients)
     if not chosen:
         return {}
     images, masks, rows = largest_lesion_slices(chosen)

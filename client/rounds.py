@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import admit
+from fedspine.cohort.prepared import mapped
 from fedspine.config import Plan, Site, Stage
 from fedspine.errors import ConfigError
 from fedspine.harmony.apply import harmonised
@@ -82,7 +83,7 @@ def answer(hospital: Hospital, order: Order) -> Answer:
         raise ConfigError("a round must be one of the stage's", "another", "send the rounds that the plan names")
     task = make(plan, stage, order.shared, order.arrays)
     strength = Strength.of(plan, stage)
-    patients = [harmonised(patient, order.shared) for patient in sides[stage.fold]]
+    patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared))
     model = _loaded(task, order) if isinstance(task, Trained) else None
     schema = schema_of(task, model)
     seed = hospital.noise_seed(policy, plan)

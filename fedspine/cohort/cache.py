@@ -104,7 +104,7 @@ class Cache:
             return array
         path = self._folder / f"{key}.npy"
         try:
-            _write(path, lambda file: np.save(file, array, allow_pickle=False))
+            write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
             self._new[f"{key}.npy"] = _stamp(path)
         except OSError:  # a full disk must not stop the reading
             return array
@@ -126,7 +126,7 @@ class Cache:
             return
         body = json.dumps({"version": VERSION, "entries": self._new}, separators=(",", ":")).encode()
         try:
-            _write(
+            write_whole(
                 self._folder / INDEX, lambda file: file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
             )
             for path in self._folder.glob("*.npy"):
@@ -142,8 +142,8 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _write(path: Path, fill: Any) -> None:
-    """Write a file whole or not at all, readable by its owner only."""
+def write_whole(path: Path, fill: Any) -> None:
+    """Write a file whole or not at all, readable by its owner only; `fill` gets it open for writing."""
     temporary = path.with_name(f".{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -6,7 +6,7 @@ Everything here looks at one patient alone: normalisation by the patient's own p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,10 @@ class PatientTensors:
         """Whether any of the plan's contrasts was acquired."""
         return bool(self.present.any())
 
+    def with_images(self, images: Tensor, mask: Tensor | None) -> PatientTensors:
+        """Return the patient with these images and this mask."""
+        return replace(self, images=images, mask=mask)
+
 
 def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
     """Return `patient` on the grid of `plan`.
@@ -64,13 +68,10 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
         columns: names of `patient.omics`.
         plan: contrasts, classes, omics columns, size and slices.
     """
-    omics, omics_present = _omics(patient.omics, columns, plan.omics)
-    label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
+    bare = without_images(patient, columns, plan)
     volumes = {c: patient.volumes[c] for c in plan.contrasts if c in patient.volumes}
-    present = torch.tensor([float(c in volumes) for c in plan.contrasts])
     if not volumes:
-        empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
-        return PatientTensors(empty, present, None, label, omics, omics_present)
+        return bare
     reference = patient.mask if patient.mask is not None else next(iter(volumes.values()))
     chosen = _chosen_slices(reference.voxels.shape[0], plan.slices)
     images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
@@ -82,7 +83,16 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
     if patient.mask is not None:
         inside = (np.asarray(patient.mask.voxels[chosen]) != 0).astype(np.float32)
         mask = (_square(torch.from_numpy(inside), reference.spacing_mm[1:], plan.size) > 0.5).float().unsqueeze(1)
-    return PatientTensors(images, present, mask, label, omics, omics_present)
+    return bare.with_images(images, mask)
+
+
+def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
+    """Return what `to_tensors` makes but for images and mask: one empty slice, no mask. No voxel is read."""
+    omics, omics_present = _omics(patient.omics, columns, plan.omics)
+    label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
+    present = torch.tensor([float(c in patient.volumes) for c in plan.contrasts])
+    empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
+    return PatientTensors(empty, present, None, label, omics, omics_present)
 
 
 def _omics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ PRETRAIN_BATCH = 4
 """Phantoms a public step."""
 
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -42,18 +43,17 @@ class Strength:
         return cls(stage.clip, stage.noise_multiplier)
 
 
-def guarded(
-    work: Callable[[PatientTensors], R | None], note: Callable[[Exception], None] | None
-) -> Callable[[PatientTensors], R | None]:
+def guarded(work: Callable[[P], R | None], note: Callable[[Exception], None] | None) -> Callable[[P], R | None]:
     """Return `work` such that a patient on whom it fails has nothing to say (a zero term), and `note` is told.
 
     A failure that stopped the site would be a release without noise: that this patient is there. It would also stop
-    the others. Without `note`, as in public pre-training, failures are errors.
+    the others. Opening the patient's data is part of the work, for it can fail too. Without `note`, as in public
+    pre-training, failures are errors.
     """
     if note is None:
         return work
 
-    def careful(patient: PatientTensors) -> R | None:
+    def careful(patient: P) -> R | None:
         try:
             return work(patient)
         except Exception as error:
@@ -89,13 +89,17 @@ def train_round(
     """
     private = task.private_parameters(model)
     losses = []
+
+    def loss(index: int) -> Tensor | None:
+        return task.patient_loss(model, patients[index])
+
+    loss_of = guarded(loss, note)
     model.train()
     for _ in range(stage.steps):
-        sample = [patients[i] for i in poisson_sample(len(patients), stage.sample_rate, noise)]
         released = private_gradient(
             private,
-            sample,
-            guarded(lambda patient: task.patient_loss(model, patient), note),
+            poisson_sample(len(patients), stage.sample_rate, noise),
+            loss_of,
             clip=strength.clip,
             noise_multiplier=strength.noise_multiplier,
             expected=stage.sample_rate * len(patients),
@@ -146,9 +150,13 @@ def measure(
     """Return the noised sum of the patients' terms, by name."""
     zeros = task.zeros()
     total = PatientSum(list(zeros.values()), strength.clip)
-    term_of = guarded(task.term, note)
-    for patient in patients:
-        term = term_of(patient)
+
+    def term_at(index: int) -> Mapping[str, Tensor] | None:
+        return task.term(patients[index])
+
+    term_of = guarded(term_at, note)
+    for index in range(len(patients)):
+        term = term_of(index)
         if term is not None:
             total.add([term[key] for key in zeros])
     return dict(zip(zeros, total.release(strength.noise_multiplier, noise), strict=True))

@@ -151,13 +151,29 @@ def test_a_patient_on_whom_a_loss_fails_is_a_zero_term_and_its_text_goes_nowhere
     assert stages["segment"]["answered"] == {"site-1": 2, "site-2": 2}
 
 
+def test_a_patient_who_cannot_be_opened_any_more_is_a_zero_term(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*arguments: object) -> PatientTensors:
+        raise OSError("/data/PATIENT_JANE_DOE/T1.dcm")
+
+    simulation = opened(tiny_plan(TINY.replace("pretrain_steps = 2", "pretrain_steps = 0")))
+    monkeypatch.setattr("client.rounds.harmonised", gone)
+    simulate(simulation, Silent())
+    written = bytes_of(simulation.out, "**/*")
+    assert any(name.endswith("errors.jsonl") for name in written)
+    assert not any(b"JANE_DOE" in data for data in written.values())
+    stages = {s["name"]: s for s in json.loads((simulation.out / "metrics.json").read_text())["stages"]}
+    assert stages["segment"]["answered"] == {"site-1": 2, "site-2": 2}
+
+
 def test_an_exception_at_a_site_tells_the_server_a_code_and_nothing_else(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: object) -> None:
         raise ValueError("cannot read /data/PATIENT_JANE_DOE/T1.dcm")
 
-    monkeypatch.setattr("client.rounds.harmonised", broken)
+    monkeypatch.setattr("client.rounds.make", broken)
     simulation = opened()
     with pytest.raises(FedspineError) as caught:
         simulate(simulation, Silent())
