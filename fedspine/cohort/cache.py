@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import secrets
 from collections.abc import Iterable
@@ -151,6 +152,13 @@ def write_whole(path: Path, fill: Any) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def forget_pages(array: NDArray[np.generic]) -> None:
+    """Let the system take back the memory of a memory-mapped array; it is read again when it is touched again."""
+    pages = getattr(array, "_mmap", None)
+    if isinstance(pages, mmap.mmap):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def file_key(kind: str, file: File) -> str:

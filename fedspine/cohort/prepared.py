@@ -19,7 +19,7 @@ from typing import overload
 import numpy as np
 import torch
 
-from fedspine.cohort.cache import VERSION, write_whole
+from fedspine.cohort.cache import VERSION, forget_pages, write_whole
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.tensors import PatientTensors, to_tensors, without_images
 from fedspine.config import DataPlan
@@ -129,16 +129,20 @@ def _prepare(patient: Patient, columns: tuple[str, ...], plan: DataPlan, folder:
         return to_tensors(patient, columns, plan)
     files = folder / f"{key}.images.npy", folder / f"{key}.mask.npy"
     images = _load(files[0])
-    if images is not None:
-        return without_images(patient, columns, plan).with_images(images, _load(files[1]))
-    made = to_tensors(patient, columns, plan)
-    try:  # the mask first: where images are found, the mask was written
-        if made.mask is not None:
-            _save(files[1], made.mask)
-        _save(files[0], made.images)
-    except OSError:  # a full disk must not stop the training
-        pass
-    return made
+    if images is None:
+        made = to_tensors(patient, columns, plan)
+        for volume in patient.volumes.values():
+            forget_pages(volume.voxels)
+        try:  # the mask first: where images are found, the mask was written
+            if made.mask is not None:
+                _save(files[1], made.mask)
+            _save(files[0], made.images)
+        except OSError:  # a full disk must not stop the training
+            return made
+        images = _load(files[0])
+        if images is None:
+            return made
+    return without_images(patient, columns, plan).with_images(images, _load(files[1]))
 
 
 def _key(patient: Patient, plan: DataPlan) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedspine.cohort import prepared as module
-from fedspine.cohort.patient import Patient
+from fedspine.cohort.patient import Patient, Volume
 from fedspine.cohort.prepared import Lazily, joined, mapped, prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors, to_tensors
@@ -104,6 +104,25 @@ def test_memory_is_bounded_and_the_last_used_stay(site: Path) -> None:
     for index in (0, 1, 0, 1, 2, 1, 0):
         lazily[index]
     assert calls == [0, 1, 2, 0]
+
+
+def test_making_tensors_leaves_no_voxels_in_memory(tmp_path: Path) -> None:
+    folder = write_consortium(tmp_path / "out", sites=1, patients=2, shape=(12, 128, 128))[0]
+    load_cohort(folder)
+    cohort = load_cohort(folder)
+    patient = next(p for p in cohort.patients if len(p.volumes) > 3)
+    for volume in patient.volumes.values():
+        assert not resident(volume)
+    prepared([patient], cohort.omics_columns, PLAN, tmp_path / "kept")[0]
+    assert sum(map(resident, patient.volumes.values())) == 0
+    assert int(patient.volumes["T2"].voxels.max()) > 0  # the map is still good
+
+
+def resident(volume: Volume) -> int:
+    """Return how many kilobytes of a memory-mapped volume lie in this process's memory."""
+    name = Path(str(volume.voxels.filename)).name  # type: ignore[attr-defined]
+    _, _, rest = Path("/proc/self/smaps").read_text().partition(name)
+    return int(rest.partition("Rss:")[2].split()[0])
 
 
 def test_sequences_are_changed_and_joined_in_order(site: Path) -> None:
