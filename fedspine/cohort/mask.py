@@ -3,11 +3,19 @@
 A mask is moved by exchanging and turning axes only, never interpolated: one of another grid is refused. NIfTI counts
 millimetres to the right, front and head, DICOM to the left, back and head. Nonzero is lesion; an empty mask says that
 there is none. NIfTI goes before DICOM SEG, and of several SEG objects the newest series counts.
+
+Which study of a patient a mask belongs to: `masks/PATIENT.nii.gz` is tried on the baseline first and then on the
+follow-ups in their order, and belongs to the first study that has its grid. `masks/PATIENT_2.nii.gz`
+belongs to the second study that is used (the first follow-up), `PATIENT_3` to the third, and `PATIENT_1` to the
+baseline; a name that is itself a patient's id means that patient. A DICOM SEG belongs to the study that it names, or
+where that is not used, goes by its grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.cache import Cache, file_key, key_of
-from fedspine.cohort.dicom.read import Image
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Affine, Grid, placement
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.quiet import quiet
+from fedspine.cohort.select import Image, Study
 from fedspine.errors import SeriesError
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -30,33 +38,64 @@ SUFFIXES = (".nii.gz", ".nii")
 Mask = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A mask file: whose it is, and of which study by number or by key, where it says so."""
+
+    patient: str
+    file: File
+    number: int | None = None
+    key: str = ""
+
+
 def read_masks(
     folder: Path,
     files: Sequence[File],
-    segmentations: Mapping[str, Sequence[File]],
-    images: Mapping[str, Mapping[str, Image]],
+    segmentations: Mapping[str, Sequence[tuple[File, str]]],
+    studies: Mapping[str, Sequence[Study]],
     cache: Cache,
-) -> tuple[dict[str, Volume], list[Rejected]]:
-    """Return the mask of each patient in `images` that has one, and what was refused."""
-    masks: dict[str, Volume] = {}
+) -> tuple[dict[tuple[str, int], Volume], list[Rejected]]:
+    """Return the mask of each patient and number of a study (0 is the baseline) that has one, and what was refused."""
+    masks: dict[tuple[str, int], Volume] = {}
     rejected: list[Rejected] = []
-    for patient, file in _candidates(files, segmentations, rejected):
-        targets = list(images.get(patient, {}).values())
-        if not targets:
-            rejected.append(Rejected(file.where, NO_IMAGE, patient))
-        elif patient in masks:
-            rejected.append(Rejected(file.where, SPARE, patient))
+    found = _nifti(files, studies, rejected)
+    found += [_Found(patient, file, key=key) for patient, many in sorted(segmentations.items()) for file, key in many]
+    for one in found:
+        if not studies.get(one.patient):
+            rejected.append(Rejected(one.file.where, NO_IMAGE, one.patient))
         else:
-            mask = _mask(folder, file, targets, cache)
+            number, mask = _of_a_study(folder, one, studies[one.patient], masks, cache)
             if isinstance(mask, Volume):
-                masks[patient] = mask
+                masks[one.patient, number] = mask
             else:
-                rejected.append(Rejected(file.where, mask, patient))
+                rejected.append(Rejected(one.file.where, mask, one.patient))
     return masks, rejected
 
 
+def _of_a_study(
+    folder: Path, found: _Found, studies: Sequence[Study], masks: Mapping[tuple[str, int], Volume], cache: Cache
+) -> tuple[int, Volume | str]:
+    """Return the number of the study that the mask in `found` belongs to and the mask, or the reason why not."""
+    numbers: Sequence[int] = range(len(studies))
+    if found.number is not None:
+        numbers = [found.number - 1] if found.number <= len(studies) else []
+    elif any(found.key in study.keys for study in studies):
+        numbers = [number for number in numbers if found.key in studies[number].keys]
+    reason = NO_STUDY
+    for number in numbers:
+        mask = _mask(folder, found.file, list(studies[number].images.values()), cache)
+        if isinstance(mask, Volume):
+            return number, SPARE if (found.patient, number) in masks else mask
+        reason = mask
+    return 0, reason
+
+
+NO_STUDY = (
+    "the number in a mask's name must be that of one of its patient's studies; found a higher one; "
+    "leave it out or export that study."
+)
 NO_IMAGE = "a mask must belong to a patient with a usable image; found none; name it after the patient's id."
-SPARE = "a patient has one mask; found another; take the first one out to use it."
+SPARE = "a study has one mask; found another; take the first one out to use it."
 
 
 def mask_grids(folder: Path, files: Sequence[File], cache: Cache) -> dict[str, list[Grid]]:
@@ -65,7 +104,7 @@ def mask_grids(folder: Path, files: Sequence[File], cache: Cache) -> dict[str, l
     The image that a mask was drawn on is the one to use; broken masks are left to `read_masks`.
     """
     grids: dict[str, list[Grid]] = {}
-    for patient, file in _candidates(files, {}, []):
+    for stem, file in _stems(files, []):
         key = file_key("grid", file)
         entry = cache.get(key)
         if entry is None:
@@ -78,7 +117,8 @@ def mask_grids(folder: Path, files: Sequence[File], cache: Cache) -> dict[str, l
             cache.put(key, entry)
         if entry:
             grid = Grid(tuple(entry["shape"]), np.asarray(entry["affine"], np.float64))
-            grids.setdefault(patient, []).append(grid)
+            for patient in {stem, NUMBERED.sub("", stem)}:
+                grids.setdefault(patient, []).append(grid)
     return grids
 
 
@@ -90,10 +130,12 @@ def _nifti_grid(image: Any) -> tuple[tuple[int, ...], Affine]:
     return shape, LPS_FROM_RAS @ np.asarray(image.affine, np.float64)
 
 
-def _candidates(
-    files: Sequence[File], segmentations: Mapping[str, Sequence[File]], rejected: list[Rejected]
-) -> list[tuple[str, File]]:
-    """Return every mask file with its patient, the preferred one first."""
+NUMBERED = re.compile(r"_([1-9][0-9]?)$")
+"""The number of a study at the end of a mask's name."""
+
+
+def _stems(files: Sequence[File], rejected: list[Rejected]) -> list[tuple[str, File]]:
+    """Return every NIfTI file with its name without suffix."""
     found = []
     for file in files:
         name = file.where.rsplit("/", 1)[-1]
@@ -104,7 +146,19 @@ def _candidates(
             )
         else:
             found.append((name[: -len(suffix)].strip(), file))
-    return found + [(patient, file) for patient, several in sorted(segmentations.items()) for file in several]
+    return found
+
+
+def _nifti(files: Sequence[File], patients: Collection[str], rejected: list[Rejected]) -> list[_Found]:
+    """Return every NIfTI mask with its patient, those that name their study first."""
+    found = []
+    for stem, file in _stems(files, rejected):
+        number = NUMBERED.search(stem)
+        numbered = number is not None and stem not in patients and stem[: number.start()] in patients
+        found.append(
+            _Found(stem[: number.start()], file, int(number[1])) if number and numbered else _Found(stem, file)
+        )
+    return sorted(found, key=lambda one: one.number is None)
 
 
 def _mask(folder: Path, file: File, targets: Sequence[Image], cache: Cache) -> Volume | str:

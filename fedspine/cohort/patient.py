@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 CONTRASTS = ("T1", "T1c", "T2", "FLAIR", "STIR", "ADC", "DWI", "CT", "other")
 """The contrasts that `cohort.contrast` tells apart; `other` is kept out of training."""
 
+PLANES = ("sagittal", "coronal", "axial")
+"""The planes in the order of the patient axes (x, y, z) that their slices are stacked along."""
+
+CONTRAST_NAMES = CONTRASTS[:-1] + tuple(f"{contrast} {plane}" for contrast in CONTRASTS[:-1] for plane in PLANES)
+"""What a plan may ask for: a contrast in the patient's main plane (`T2`), or in a plane of its own (`T2 axial`)."""
+
 
 @dataclass(frozen=True)
 class Scanner:
@@ -51,6 +57,26 @@ class Volume:
         slice_mm, row_mm, column_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(slice_mm), float(row_mm), float(column_mm)
 
+    @property
+    def plane(self) -> str:
+        """The plane of its slices, one of `PLANES`; an oblique one counts as the nearest, isotropic voxels too."""
+        return PLANES[int(np.argmax(np.abs(self.affine[:3, 0])))]
+
+
+@dataclass(frozen=True, eq=False)
+class FollowUp:
+    """A later study of a patient.
+
+    Args:
+        months: since the baseline, in months of 30.4375 days.
+        volumes: as `Patient.volumes`.
+        mask: as `Patient.mask`, on one of these volumes.
+    """
+
+    months: float = field(repr=False)
+    volumes: Mapping[str, Volume] = field(repr=False)
+    mask: Volume | None = field(default=None, repr=False)
+
 
 @dataclass(frozen=True, eq=False)
 class Patient:
@@ -58,7 +84,8 @@ class Patient:
 
     Args:
         identifier: the hospital's own id; local, never shown outside `fedspine check` and never sent.
-        volumes: contrast to volume.
+        volumes: name to volume: each contrast in the patient's main plane, or if need be another, under the contrast's
+            name (`T2`), and further planes under names such as `T2 axial`. All are of one study, the baseline.
         mask: lesion mask, uint8 (slice, row, column), nonzero inside; its affine is that of one of `volumes`.
         label: the diagnosis as a free word.
         grade: biopsy grade.
@@ -66,6 +93,7 @@ class Patient:
         event: 1 if the event happened at `time`, 0 if censored.
         level: vertebral level as a free word.
         omics: (column,) float64 in the order of `Cohort.omics_columns`; NaN where missing. `None` without a row.
+        follow_up: later studies, the earliest first.
     """
 
     identifier: str = field(repr=False)
@@ -77,6 +105,19 @@ class Patient:
     event: float | None = field(default=None, repr=False)
     level: str | None = field(default=None, repr=False)
     omics: NDArray[np.float64] | None = field(default=None, repr=False)
+    follow_up: tuple[FollowUp, ...] = field(default=(), repr=False)
+
+    def find(self, name: str) -> Volume | None:
+        """Return the volume that a plan calls `name`, one of `CONTRAST_NAMES`, or `None`.
+
+        `T2` is what `volumes` calls so. `T2 axial` is an axial T2, also where axial is this patient's main plane.
+        """
+        found = self.volumes.get(name)
+        if found is None and " " in name:
+            contrast, plane = name.rsplit(" ", 1)
+            main = self.volumes.get(contrast)
+            found = main if main is not None and main.plane == plane else None
+        return found
 
 
 @dataclass(frozen=True)

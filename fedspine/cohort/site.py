@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fedspine.cohort.cache import Cache, key_of
-from fedspine.cohort.dicom.read import Image, Imaging, read_dicom
+from fedspine.cohort.dicom.read import Imaging, read_dicom
 from fedspine.cohort.files import files_below
 from fedspine.cohort.mask import mask_grids, read_masks
-from fedspine.cohort.patient import Cohort, Patient, Rejected, Volume
+from fedspine.cohort.patient import Cohort, FollowUp, Patient, Rejected, Volume
+from fedspine.cohort.select import Study
 from fedspine.cohort.tables import Omics, Row, read_omics, read_patients
 from fedspine.errors import CohortError
 
@@ -48,13 +49,13 @@ def load_cohort(
     with Cache(place) as store:
         grids = mask_grids(folder, nifti, store)
         imaging = read_dicom(folder, dicom, store, rows, grids, progress or (lambda done, total: None))
-        masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.images, store)
+        masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.studies, store)
     rejected += imaging.rejected + refused
-    if not imaging.images:
+    if not imaging.studies:
         raise _no_image(len(dicom), rejected)
-    identifiers = sorted((set(rows) if rows is not None else set(imaging.images)) - imaging.two_people)
+    identifiers = sorted((set(rows) if rows is not None else set(imaging.studies)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
-    patients = [_patient(one, rows or {}, imaging.images, masks, omics) for one in identifiers]
+    patients = [_patient(one, rows or {}, imaging.studies, masks, omics) for one in identifiers]
     kept = tuple(one for one in patients if _holds_anything(one))
     rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if not _holds_anything(one)]
     return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
@@ -88,19 +89,28 @@ def _strangers(omics: Omics, identifiers: list[str], imaging: Imaging) -> list[R
 def _patient(
     identifier: str,
     rows: Mapping[str, Row],
-    images: Mapping[str, Mapping[str, Image]],
-    masks: Mapping[str, Volume],
+    studies: Mapping[str, Sequence[Study]],
+    masks: Mapping[tuple[str, int], Volume],
     omics: Omics,
 ) -> Patient:
     row = rows.get(identifier, Row())
+    known = [
+        FollowUp(study.months, _volumes(study), masks.get((identifier, number)))
+        for number, study in enumerate(studies.get(identifier, ()))
+    ]
     return Patient(
         identifier=identifier,
-        volumes={contrast: image.volume for contrast, image in images.get(identifier, {}).items()},
-        mask=masks.get(identifier),
+        volumes=known[0].volumes if known else {},
+        mask=known[0].mask if known else None,
         label=row.label,
         grade=row.grade,
         time=row.time,
         event=row.event,
         level=row.level,
         omics=omics.rows.get(identifier),
+        follow_up=tuple(known[1:]),
     )
+
+
+def _volumes(study: Study) -> dict[str, Volume]:
+    return {name: image.volume for name, image in study.images.items()}

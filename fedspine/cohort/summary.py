@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedspine.cohort.patient import CONTRASTS, Cohort, Patient, Rejected, Scanner
+from fedspine.cohort.patient import CONTRASTS, PLANES, Cohort, Patient, Rejected, Scanner
 
 MOST_PATIENTS_LISTED = 60
 MOST_PLACES_LISTED = 3
@@ -73,18 +73,29 @@ def _headline(cohort: Cohort) -> Text:
     text.append(cohort.name, style="bold cyan")
     text.append(f"  {len(cohort.patients)} patients", style="bold")
     text.append(f"   {images} with images   {masks} with a mask   {labels} with a label   {omics} with omics")
+    later = sum(bool(patient.follow_up) for patient in cohort.patients)
+    text.append(f"   {later} with a follow-up" if later else "")
     return text
 
 
+def _names(cohort: Cohort) -> list[str]:
+    """Return the names of the volumes that any patient has, in the order of contrasts."""
+    order = [name for one in CONTRASTS for name in (one, *(f"{one} {plane}" for plane in PLANES))]
+    return [name for name in order if any(name in patient.volumes for patient in cohort.patients)]
+
+
 def _contrasts(cohort: Cohort) -> Table:
-    table = _table("Contrasts", "contrast", "patients", "slices", "matrix", "voxel mm", "", numbers=("patients",))
-    for contrast in CONTRASTS:
+    table = _table(
+        "Contrasts", "contrast", "patients", "plane", "slices", "matrix", "voxel mm", "", numbers=("patients",)
+    )
+    for contrast in _names(cohort):
         volumes = [patient.volumes[contrast] for patient in cohort.patients if contrast in patient.volumes]
         if volumes:
             _add(
                 table,
                 contrast,
                 str(len(volumes)),
+                _most(volume.plane for volume in volumes),
                 _range(volume.voxels.shape[0] for volume in volumes),
                 _most(f"{volume.voxels.shape[1]} x {volume.voxels.shape[2]}" for volume in volumes),
                 _most(" x ".join(f"{step:.3g}" for step in volume.spacing_mm) for volume in volumes),
@@ -168,8 +179,7 @@ HAS: tuple[tuple[str, Callable[[Patient], bool]], ...] = (
 def _missing(cohort: Cohort) -> Table:
     """Return a table of what some patients lack; a contrast counts when any patient has it."""
     table = _table("Missing", "what", "patients without", "", numbers=("patients without",))
-    present = {contrast for patient in cohort.patients for contrast in patient.volumes} - {"other"}
-    checks = [(one, _has_contrast(one)) for one in CONTRASTS if one in present] + list(HAS)
+    checks = [(one, _has_contrast(one)) for one in _names(cohort) if one in CONTRASTS[:-1]] + list(HAS)
     for name, has in checks:
         lacking = [patient.identifier for patient in cohort.patients if not has(patient)]
         if lacking:
@@ -189,12 +199,14 @@ def _some(names: list[str]) -> str:
 
 def _patients(cohort: Cohort) -> Table:
     """Return one row a patient, with a mark for each thing it has."""
-    shown = [one for one in CONTRASTS if any(one in patient.volumes for patient in cohort.patients)]
-    table = _table("Patients", "patient", *shown, "mask", "omics", "label")
+    shown = _names(cohort)
+    later = any(patient.follow_up for patient in cohort.patients)
+    table = _table("Patients", "patient", *shown, "mask", "omics", "label", *(["follow-up months"] if later else []))
     for patient in cohort.patients:
         omics = "" if patient.omics is None else f"{int((~np.isnan(patient.omics)).sum())}"
         marks = [_mark(contrast in patient.volumes) for contrast in shown]
-        _add(table, patient.identifier, *marks, _mark(patient.mask is not None), omics, patient.label or "")
+        months = [", ".join(f"{study.months:.1f}" for study in patient.follow_up)] if later else []
+        _add(table, patient.identifier, *marks, _mark(patient.mask is not None), omics, patient.label or "", *months)
     return table
 
 

@@ -69,7 +69,7 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
         plan: contrasts, classes, omics columns, size and slices.
     """
     bare = without_images(patient, columns, plan)
-    volumes = {c: patient.volumes[c] for c in plan.contrasts if c in patient.volumes}
+    volumes = {c: found for c in plan.contrasts if (found := patient.find(c)) is not None}
     if not volumes:
         return bare
     reference = patient.mask if patient.mask is not None else next(iter(volumes.values()))
@@ -78,7 +78,9 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
     for index, contrast in enumerate(plan.contrasts):
         if contrast in volumes:
             values = _on_grid(volumes[contrast], reference, chosen)
-            images[:, index] = _square(_normalised(values, contrast), reference.spacing_mm[1:], plan.size)
+            images[:, index] = _square(
+                _normalised(values, volumes[contrast].contrast), reference.spacing_mm[1:], plan.size
+            )
     mask = None
     if patient.mask is not None:
         inside = (np.asarray(patient.mask.voxels[chosen]) != 0).astype(np.float32)
@@ -90,7 +92,7 @@ def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -
     """Return what `to_tensors` makes but for images and mask: one empty slice, no mask. No voxel is read."""
     omics, omics_present = _omics(patient.omics, columns, plan.omics)
     label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
-    present = torch.tensor([float(c in patient.volumes) for c in plan.contrasts])
+    present = torch.tensor([float(patient.find(c) is not None) for c in plan.contrasts])
     empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
     return PatientTensors(empty, present, None, label, omics, omics_present)
 

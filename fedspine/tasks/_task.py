@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fedspine.cohort.patient import CONTRASTS
+from fedspine.cohort.patient import CONTRAST_NAMES, CONTRASTS, PLANES
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TASKS, Plan, Stage
 from fedspine.errors import ConfigError
@@ -149,11 +149,14 @@ def load_weights(model: nn.Module, arrays: Shared) -> None:
     model.load_state_dict(dict(arrays))
 
 
+KNOWN_CONTRASTS = f"use: {', '.join(CONTRASTS[:-1])}, each also with a plane ({', '.join(PLANES)}) as in 'T2 axial'"
+
+
 def check_tasks(plan: Plan) -> None:
     """Raise ConfigError if the contrasts, or a stage's task, options or `of` cannot work; builds no network."""
-    strange = [name for name in plan.data.contrasts if name not in CONTRASTS]
+    strange = [name for name in plan.data.contrasts if name not in CONTRAST_NAMES]
     if strange:
-        raise ConfigError("contrasts must be known", f"'{strange[0]}'", f"use: {', '.join(CONTRASTS)}")
+        raise ConfigError("contrasts must be known", f"'{strange[0]}'", KNOWN_CONTRASTS)
     for stage in plan.stage:
         module = _module(stage)
         measures: tuple[str, ...] = getattr(module, "MEASURES", ())

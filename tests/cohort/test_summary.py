@@ -35,7 +35,7 @@ def test_the_summary_names_what_is_there_what_is_missing_and_what_was_refused(si
     (site / "dicom" / "letter").write_text("x")
     text = printed(load_cohort(site))
     assert "site  2 patients   2 with images   0 with a mask   2 with a label   2 with omics" in text
-    assert rows(text, "T1") == [["T1", "2", "4", "6 x 5", "4 x 1.5 x 0.75"]]
+    assert rows(text, "T1") == [["T1", "2", "sagittal", "4", "6 x 5", "4 x 1.5 x 0.75"]]
     assert rows(text, "Maker") == [["Maker", "Model", "1.5", "SPINE", "2"]]
     assert rows(text, "expression") == [["expression", "50 %", "0.5", "0.5", "0.5"]]
     assert rows(text, "benign") == [["benign", "1", "0", "0"]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pydicom
@@ -37,6 +38,8 @@ class FileHeader:
         patient: PatientID without blanks around it.
         person: digests of name and birth date, empty where absent; they only tell two people apart.
         series: SeriesInstanceUID.
+        study: StudyInstanceUID, empty where absent.
+        day: StudyDate as a count of days, `None` where absent; only differences have a meaning.
         frame_of_reference: FrameOfReferenceUID.
         series_number: SeriesNumber, 0 where absent.
         shape: (rows, columns) in voxels.
@@ -55,6 +58,8 @@ class FileHeader:
     frames: tuple[Frame, ...]
     scanner: Scanner
     text: Mapping[str, str]
+    study: str = field(default="", repr=False)
+    day: int | None = field(default=None, repr=False)
 
 
 # the key in `FileHeader.text` of the series that a segmentation was drawn on
@@ -130,7 +135,17 @@ def header_of(dataset: Dataset) -> FileHeader:
         text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name) or shared.get(name)))}
         | _agent(dataset)
         | _drawn_on(dataset),
+        study=str(dataset.get("StudyInstanceUID") or ""),
+        day=_day(dataset.get("StudyDate")),
     )
+
+
+def _day(value: object) -> int | None:
+    """Return a DICOM date (YYYYMMDD, or the YYYY.MM.DD of old files) as a count of days, or `None`."""
+    try:
+        return datetime.strptime(str(value).strip().replace(".", ""), "%Y%m%d").toordinal()
+    except ValueError:
+        return None
 
 
 def _modality(dataset: Dataset) -> str:

@@ -1,9 +1,7 @@
-"""Read `dicom/` of a site folder: every MR or CT series to a volume, the best one of each contrast for each patient.
+"""Read `dicom/` of a site folder: every MR or CT series to a volume, the ones that `cohort.select` chooses.
 
-Where two series of a patient show one contrast, one is used: first the one that a mask was drawn on; then the one in
-the plane (sagittal, coronal, axial) in which the patient has the most contrasts, so that a sagittal T1 does not meet an
-axial T2; then the one with more slices, then with finer pixels, then (diffusion only) with the b-value nearest to
-800 s/mm², then with the newest SeriesNumber. When the better one cannot be decoded the next one takes its place.
+Of two series of one study, contrast and plane, none or both with a mask, the better is the one with more slices, then
+with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest SeriesNumber.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fedspine.cohort.cache import Cache, file_key, key_of
@@ -22,6 +21,7 @@ from fedspine.cohort.files import File
 from fedspine.cohort.grid import Grid
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.quiet import quiet
+from fedspine.cohort.select import Candidate, Study, choose
 from fedspine.errors import SeriesError
 
 USUAL_B_VALUE = 800.0
@@ -30,26 +30,19 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Image:
-    """A volume with the frame of reference that its segmentations share."""
-
-    volume: Volume
-    frame_of_reference: str = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
 class Imaging:
     """What `dicom/` holds.
 
     Args:
-        images: patient to contrast to image.
-        segmentations: patient to the files that hold DICOM SEG objects, the newest series first.
+        studies: patient to studies, the baseline first.
+        segmentations: patient to the files that hold DICOM SEG objects with their StudyInstanceUID, the newest series
+            first.
         two_people: patients under whose id two people were found; nothing of them may be used.
         rejected: what was not used.
     """
 
-    images: dict[str, dict[str, Image]] = field(repr=False)
-    segmentations: dict[str, list[File]] = field(repr=False)
+    studies: dict[str, tuple[Study, ...]] = field(repr=False)
+    segmentations: dict[str, list[tuple[File, str]]] = field(repr=False)
     two_people: frozenset[str] = field(repr=False)
     rejected: list[Rejected] = field(repr=False)
 
@@ -69,7 +62,7 @@ def read_dicom(
     rejected: list[Rejected] = []
     total = 2 * len(files)
     by_patient = _headers(folder, files, cache, rejected, lambda done: progress(done, total))
-    images, segmentations, two_people = {}, {}, set()
+    studies, segmentations, two_people = {}, {}, set()
     done = len(files)
     for patient, members in sorted(by_patient.items()):
         if known is not None and patient not in known:
@@ -80,14 +73,15 @@ def read_dicom(
         else:
             found = _patient_images(folder, patient, members, grids.get(patient, ()), cache, rejected)
             if found:
-                images[patient] = found
-            masks = [(header.series_number, file) for file, header in members if header.modality == "SEG"]
-            segmentations[patient] = [file for _, file in sorted(masks, key=lambda one: -one[0])]
+                studies[patient] = found
+            masks = [(file, header) for file, header in members if header.modality == "SEG"]
+            newest_first = sorted(masks, key=lambda one: -one[1].series_number)
+            segmentations[patient] = [(file, header.study) for file, header in newest_first]
         done += len(members)
         progress(done, total)
     if files:
         progress(total, total)
-    return Imaging(images, segmentations, frozenset(two_people), rejected)
+    return Imaging(studies, segmentations, frozenset(two_people), rejected)
 
 
 UNKNOWN_PATIENT = (
@@ -95,10 +89,6 @@ UNKNOWN_PATIENT = (
 )
 TWO_PEOPLE = (
     "one PatientID must mean one person; found two names or birth dates under it; give each person an id of their own."
-)
-SPARE = (
-    "one series of a contrast is used; found another without mask, in a rarer plane, smaller, coarser or older; "
-    "take the better one out to use it."
 )
 
 
@@ -151,8 +141,8 @@ def _patient_images(
     grids: Sequence[Grid],
     cache: Cache,
     rejected: list[Rejected],
-) -> dict[str, Image]:
-    """Return the best image of every contrast of one patient."""
+) -> tuple[Study, ...]:
+    """Return the studies of one patient, by the rules of `cohort.select`."""
     by_series: dict[str, list[Plane]] = defaultdict(list)
     stat: dict[str, File] = {}
     drawn_on: set[str] = set()
@@ -160,39 +150,29 @@ def _patient_images(
         stat[file.where] = file
         drawn_on |= set(header.text.get(DRAWN_ON, "").split())
         by_series[header.series] += [Plane(file.where, i, header, frame) for i, frame in enumerate(header.frames)]
-    by_contrast: dict[str, list[Stack]] = defaultdict(list)
+    candidates = []
     for planes in by_series.values():
         if planes:
             stacks, refused = stacks_of(planes)
             rejected += [Rejected(where, str(error), patient) for where, error in refused]
-            for stack in stacks:
-                by_contrast[stack.contrast].append(stack)
-    images: dict[str, Image] = {}
-    usual = _usual_planes(by_contrast)
-
-    def preference(stack: Stack) -> tuple[object, ...]:
-        drawn = stack.header.series in drawn_on or any(grid.covers(stack.grid) for grid in grids)
-        return not drawn, stack.plane not in usual, *_rank(stack)
-
-    for contrast, stacks in sorted(by_contrast.items()):
-        for stack in sorted(stacks, key=preference):
-            if contrast in images:
-                rejected.append(Rejected(stack.files[0], SPARE, patient))
-                continue
-            volume = _volume(folder, patient, stack, stat, cache, rejected)
-            if volume is not None:
-                images[contrast] = Image(volume, stack.header.frame_of_reference)
-    return images
+            candidates += [
+                Candidate(
+                    contrast=stack.contrast,
+                    grid=stack.grid,
+                    rank=_rank(stack),
+                    load=partial(_volume, folder, patient, stack, stat, cache, rejected),
+                    where=stack.files[0],
+                    study=stack.header.study,
+                    day=stack.header.day,
+                    drawn_on=stack.header.series in drawn_on or any(grid.covers(stack.grid) for grid in grids),
+                    frame_of_reference=stack.header.frame_of_reference,
+                )
+                for stack in stacks
+            ]
+    return choose(patient, candidates, rejected)
 
 
-def _usual_planes(by_contrast: Mapping[str, Sequence[Stack]]) -> set[int]:
-    """Return the planes in which a patient has the most contrasts; all of them where they tie."""
-    planes = [{stack.plane for stack in stacks} for contrast, stacks in by_contrast.items() if contrast != "other"]
-    count = {plane: sum(plane in several for several in planes) for plane in range(3)}
-    return {plane for plane in range(3) if count[plane] == max(count.values())}
-
-
-def _rank(stack: Stack) -> tuple[float, float, float, int, str]:
+def _rank(stack: Stack) -> tuple[float | str, ...]:
     """Return the order of preference, the best first; the last part only makes it definite."""
     frame = stack.planes[0][0].frame
     area_mm2 = frame.pixel_spacing_mm[0] * frame.pixel_spacing_mm[1]

@@ -26,12 +26,14 @@ def stored(header: FileHeader) -> list[Any]:
         [[getattr(frame, name) for name in FRAME_FIELDS] for frame in header.frames],
         astuple(header.scanner),
         dict(header.text),
+        header.study,
+        header.day,
     ]
 
 
 def restored(values: Sequence[Any]) -> FileHeader:
     """Return the header that `stored` made these values of."""
-    modality, patient, person, series, reference, number, shape, frames, scanner, text = values
+    modality, patient, person, series, reference, number, shape, frames, scanner, text, study, day = values
     return FileHeader(
         modality=modality,
         patient=patient,
@@ -43,6 +45,8 @@ def restored(values: Sequence[Any]) -> FileHeader:
         frames=tuple(_frame(frame) for frame in frames),
         scanner=Scanner(*scanner),
         text=text,
+        study=study,
+        day=day,
     )
 
 
