@@ -1,12 +1,11 @@
-"""Read `patients.csv` and `omics.csv`.
+"""Read `patients.csv` and `omics.csv`, and the `participants.tsv` of a BIDS data set.
 
-Both may come from a spreadsheet of any country: UTF-8 or Latin-1, commas, semicolons or tabs, and a decimal comma
-where the cells are parted by something else. An empty cell, `NA` and `nan` all mean missing.
+They may come from a spreadsheet of any country (`cohort.sheet`), with a decimal comma where the cells are parted by
+something else. An empty cell, `NA` and `nan` all mean missing. A formula or a spreadsheet's error is no value.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -17,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.patient import Rejected
+from fedspine.cohort.sheet import Sheet, read_sheet
 from fedspine.errors import CohortError
 
-MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "?"})
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "none", "null", "-", "?"})
 NUMBERS = ("grade", "time", "event")
 WORDS = ("label", "level")
 
@@ -48,15 +48,6 @@ class Omics:
     rows: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A table of texts: its columns, and (line, cells) for each row that could be read."""
-
-    columns: list[str]
-    rows: list[tuple[int, list[str]]]
-    decimal_comma: bool
-
-
 def read_patients(folder: Path, rejected: list[Rejected]) -> dict[str, Row] | None:
     """Return the rows of `patients.csv` by patient, or `None` without the file; note what is refused in `rejected`.
 
@@ -64,28 +55,59 @@ def read_patients(folder: Path, rejected: list[Rejected]) -> dict[str, Row] | No
         CohortError: when it has no column of patients, or two rows for one patient.
     """
     where = "patients.csv"
-    table = _read(folder / where, where, rejected)
+    table = read_sheet(folder / where, where, rejected)
     if table is None:
         return None
-    columns = [name.lower() for name in table.columns]
-    if "patient" not in columns:
-        raise CohortError("patients.csv must have a column named patient", "none", "name the column of identifiers so")
+    columns = _keyed([name.lower() for name in table.columns])
     for number, name in enumerate(columns):
         if name not in ("patient", *NUMBERS, *WORDS) or name in columns[:number]:
             rejected.append(Rejected(f"{where}, column {number + 1}", UNKNOWN_COLUMN))
+    return _people(table, columns, where, rejected)
+
+
+def read_participants(folder: Path, where: str, rejected: list[Rejected]) -> dict[str, Row] | None:
+    """Return the rows of BIDS' table of participants, as `read_patients` does; `where` is its place.
+
+    Its columns of other meanings are passed over, for BIDS wants many. `diagnosis` or `pathology` is the label where
+    there is no `label`. Identifiers lose their `sub-`.
+    """
+    table = read_sheet(folder / where, where, rejected)
+    if table is None:
+        return None
+    columns = _keyed([name.lower() for name in table.columns])
+    spoken = next((name for name in LABELS if name in columns), "label")
+    columns = ["" if name == "label" != spoken else "label" if name == spoken else name for name in columns]
+    rows = _people(table, columns, "participants.tsv", rejected)
+    return rows
+
+
+LABELS = ("label", "diagnosis", "pathology")
+PARTICIPANT = "participant_id"
+
+
+def _keyed(columns: list[str]) -> list[str]:
+    """Return the names of columns with BIDS' name of the identifiers turned into ours."""
+    return columns if "patient" in columns else ["patient" if name == PARTICIPANT else name for name in columns]
+
+
+def _people(table: Sheet, columns: list[str], where: str, rejected: list[Rejected]) -> dict[str, Row]:
+    if "patient" not in columns:
+        key = "patient" if where == "patients.csv" else PARTICIPANT
+        raise CohortError(f"{where} must have a column named {key}", "none", "name the column of identifiers so")
     rows: dict[str, Row] = {}
     again = 0
     for line, cells in table.rows:
         values = dict(reversed(list(zip(columns, cells, strict=True))))
-        patient = values["patient"]
-        if not patient:
-            rejected.append(Rejected(f"{where}, line {line}", NO_PATIENT))
+        place, patient = f"{where}, line {line}", values["patient"]
+        patient = patient if where == "patients.csv" else patient.removeprefix("sub-")
+        if not patient or _no_value(patient):
+            rejected.append(Rejected(place, FORMULA_PATIENT if patient else NO_PATIENT))
             continue
         again += patient in rows
-        rows[patient] = _row(values, f"{where}, line {line}", patient, table.decimal_comma, rejected)
+        rows[patient] = _row(values, place, patient, table.decimal_comma, rejected)
     if again:
         raise CohortError(
-            "a patient must have one row in patients.csv",
+            f"a patient must have one row in {where}",
             f"{again} more for an id that already has one",
             "take out the row that is wrong, or give each person an id of their own",
         )
@@ -97,16 +119,31 @@ UNKNOWN_COLUMN = (
     "rename it if it is one of these, or move it to omics.csv."
 )
 NO_PATIENT = "a row must name its patient; found an empty cell; fill it in."
+FORMULA_PATIENT = "a row must name its patient; found a formula or a spreadsheet's error; save the table as values."
+FORMULA = "a cell must hold a value; found a formula or a spreadsheet's error; save the table as values."
+ERRORS = frozenset(
+    {"#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!", "#WERT!", "#NOM?", "#SPILL!", "########"}
+)
+
+
+def _no_value(text: str) -> bool:
+    """Tell whether a spreadsheet's formula or error stands in place of a value."""
+    return text.startswith("=") or text.upper() in ERRORS
 
 
 def _row(values: Mapping[str, str], where: str, patient: str, decimal_comma: bool, rejected: list[Rejected]) -> Row:
     words = {name: _word(values.get(name, "")) for name in WORDS}
+    for name in (name for name in WORDS if _no_value(values.get(name, ""))):
+        rejected.append(Rejected(f"{where}, {name}", FORMULA, patient))
+        words[name] = None
     numbers: dict[str, float | None] = {}
     for name in NUMBERS:
         text = values.get(name, "")
         value = _number(text, decimal_comma)
         reason = None
-        if value is None and _word(text) is not None:
+        if value is None and _no_value(text):
+            reason = FORMULA
+        elif value is None and _word(text) is not None:
             reason = f"{name} must be a number; found text; give a number or leave the cell empty."
         elif value is not None and not math.isfinite(value):
             reason = f"{name} must be finite; found an infinite number; give a number or leave the cell empty."
@@ -127,10 +164,10 @@ def read_omics(folder: Path, rejected: list[Rejected]) -> Omics:
     patients' cells. A column with text in most cells is refused in one line rather than cell by cell.
     """
     where = "omics.csv"
-    table = _read(folder / where, where, rejected)
+    table = read_sheet(folder / where, where, rejected)
     if table is None:
         return Omics()
-    names = [name.lower() for name in table.columns]
+    names = _keyed([name.lower() for name in table.columns])
     if "patient" not in names:
         rejected.append(Rejected(where, "omics.csv must have a column named patient; found none; name it so."))
         return Omics()
@@ -168,20 +205,24 @@ def read_omics(folder: Path, rejected: list[Rejected]) -> Omics:
     return Omics(tuple(table.columns[number] for number in columns), values)
 
 
-def _one_row_each(table: _Table, key: int, where: str, rejected: list[Rejected]) -> dict[str, tuple[int, list[str]]]:
+def _one_row_each(table: Sheet, key: int, where: str, rejected: list[Rejected]) -> dict[str, tuple[int, list[str]]]:
     """Return the rows by patient; a patient with several has none, for which to believe is unknowable."""
     count = Counter(cells[key] for _, cells in table.rows)
     for line, cells in table.rows:
         place, patient = f"{where}, line {line}", cells[key]
-        if not patient:
-            rejected.append(Rejected(place, NO_PATIENT))
+        if not patient or _no_value(patient):
+            rejected.append(Rejected(place, FORMULA_PATIENT if patient else NO_PATIENT))
         elif count[patient] > 1:
             reason = "a patient must have one row in omics.csv; found more; take out the wrong one."
             rejected.append(Rejected(place, reason, patient))
-    return {cells[key]: (line, cells) for line, cells in table.rows if cells[key] and count[cells[key]] == 1}
+    return {cells[key]: (line, cells) for line, cells in table.rows if _names_one(cells[key], count)}
 
 
-def _unusable(name: str, number: int, table: _Table) -> str | None:
+def _names_one(patient: str, count: Counter[str]) -> bool:
+    return bool(patient) and not _no_value(patient) and count[patient] == 1
+
+
+def _unusable(name: str, number: int, table: Sheet) -> str | None:
     """Return why a column cannot be used, or `None`; the reason lies in the header alone."""
     if not name:
         return "a column must have a name; found none; name it."
@@ -198,7 +239,7 @@ def _mostly_text(cells: list[str], decimal_comma: bool) -> bool:
     return 2 * sum(_number(cell, decimal_comma) is not None for cell in filled) < len(filled)
 
 
-def _cell(text: str, where: str, patient: str, table: _Table, rejected: list[Rejected]) -> float:
+def _cell(text: str, where: str, patient: str, table: Sheet, rejected: list[Rejected]) -> float:
     """Return the value of an omics cell, NaN where it is missing or refused."""
     value = _number(text, table.decimal_comma)
     if value is not None and math.isfinite(value):
@@ -208,6 +249,7 @@ def _cell(text: str, where: str, patient: str, table: _Table, rejected: list[Rej
         rejected.append(Rejected(where, reason, patient))
     elif _word(text) is not None:
         reason = "a numeric column must hold numbers; found text; correct the cell or leave it empty."
+        reason = FORMULA if _no_value(text) else reason
         rejected.append(Rejected(where, reason, patient))
     return math.nan
 
@@ -225,40 +267,3 @@ def _number(text: str, decimal_comma: bool) -> float | None:
     except ValueError:
         return None
     return None if math.isnan(value) else value
-
-
-def _read(path: Path, where: str, rejected: list[Rejected]) -> _Table | None:
-    """Return the table at `path` with blanks stripped, or `None` when there is none to be read."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError:
-        rejected.append(Rejected(where, "a table must be readable; found one that is not; check its access rights."))
-        return None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    first = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    columns: list[str] = []
-    rows: list[tuple[int, list[str]]] = []
-    while True:
-        try:
-            cells = [cell.strip() for cell in next(lines)]
-        except StopIteration:
-            break
-        except csv.Error:
-            cells = ["", "\0"]
-        if not any(cells):
-            continue
-        if not columns:
-            columns = cells
-        elif len(cells) != len(columns) or any("\0" in cell for cell in cells):
-            reason = f"a row must have {len(columns)} cells like the first line; found another number; correct the row."
-            rejected.append(Rejected(f"{where}, line {lines.line_num}", reason))
-        else:
-            rows.append((lines.line_num, cells))
-    return _Table(columns, rows, delimiter != ",")
