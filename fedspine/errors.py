@@ -5,6 +5,7 @@
     │   ├── ConfigError      a plan or site file
     │   ├── CohortError      a site folder that cannot be used at all
     │   └── SeriesError      one series or file that cannot be used; the others go on
+    │       └── PassingError one that may be usable the next time, for the reason lies outside of it
     ├── PrivacyError         a mechanism was asked for something it cannot prove
     │   └── BudgetSpent      the site's budget does not cover the next release
     ├── Refused              the site's policy says no; carries a reason code and nothing else
@@ -44,6 +45,10 @@ class CohortError(InputError):
 
 class SeriesError(InputError):
     """Raised when one series, file or mask cannot be used; the other patients go on."""
+
+
+class PassingError(SeriesError):
+    """Raised when a file could not be read for a reason that is not in it; the next start tries again."""
 
 
 class PrivacyError(FedspineError):

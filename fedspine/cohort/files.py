@@ -1,12 +1,15 @@
-"""Find the files of a site folder, with what `stat` says of each; nothing is opened here."""
+"""Find the files of a site folder, with what `stat` says of each, and open one only if it is still the same."""
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from fedspine.cohort.patient import Rejected
+from fedspine.errors import PassingError
 
 LEAVES = "a link must stay inside the site folder; found one that leaves it; copy the files in."
 UNREADABLE = "a folder must be readable; found one that is not; check its access rights."
@@ -72,11 +75,43 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
 def _file(entry: os.DirEntry[str], where: str) -> File | None:
     """Return the file at `entry`, or `None` for a dangling link, a socket or a file that vanished meanwhile."""
     try:
-        stat = entry.stat()
-        return File(where, stat.st_size, stat.st_mtime_ns) if entry.is_file() else None
+        found = entry.stat()
+        return File(where, found.st_size, found.st_mtime_ns) if entry.is_file() else None
     except OSError:
         return None
 
 
 def _inside(path: Path, root: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def open_file(folder: Path, file: File) -> BinaryIO:
+    """Return `file` (a place within `folder`) open for reading.
+
+    Raises:
+        PassingError: when it cannot be read, or is not the file any more that was found.
+    """
+    try:
+        # without blocking: in place of the file there may be a pipe by now that nobody writes to
+        handle = open(folder / file.where, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    except OSError:
+        raise PassingError("a file must be readable", "one that is not", "check its access rights") from None
+    try:
+        check_unchanged(handle, file)
+    except PassingError:
+        handle.close()
+        raise
+    return handle
+
+
+def check_unchanged(handle: BinaryIO, file: File) -> None:
+    """Raise a `PassingError` when the open file is not the one that was found."""
+    now = os.fstat(handle.fileno())
+    if not stat.S_ISREG(now.st_mode) or (now.st_size, now.st_mtime_ns) != (file.size, file.changed):
+        raise PassingError(
+            "a file must stay as it is while it is read", "one that changed", "start again when nobody writes to it"
+        )
+
+
+def _without_waiting(place: str, flags: int) -> int:
+    return os.open(place, flags | os.O_NONBLOCK)

@@ -153,7 +153,10 @@ def _key(patient: Patient, plan: DataPlan) -> str | None:
         file = getattr(volume.voxels, "filename", None)
         if file is None:
             return None
-        stat = Path(file).stat()
+        try:
+            stat = Path(file).stat()
+        except OSError:  # it lay in a temporary folder
+            return None
         parts.append(f"{name} {Path(file).name} {stat.st_mtime_ns} {volume.affine.tobytes().hex()}")
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 

@@ -7,6 +7,7 @@ they are silent; what matters of it comes back as a reason of our own words.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,16 @@ from contextlib import contextmanager
 # warnings and loggers belong to the whole process, so one thread at a time may silence them
 _LOCK = threading.RLock()
 LIBRARIES = ("pydicom", "highdicom", "nibabel", "nibabel.global", "pylibjpeg")
+
+
+def _anew() -> None:
+    """Give a forked process a lock of its own: a thread that is not there any more may hold the one it got."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)
 
 
 @contextmanager

@@ -120,6 +120,7 @@ def test_a_stray_slice_across_the_others_is_refused_alone(tmp_path: Path, write_
     files = write_series(tmp_path)
     stray = pydicom.dcmread(files[0])
     stray.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    stray.SOPInstanceUID = "1.2.3"
     stray.save_as(files[0].parent / "stray")
     cohort = load_cohort(tmp_path)
     assert only(cohort).voxels.shape == (4, 6, 5)

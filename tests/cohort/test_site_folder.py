@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from fedspine.cohort import files
 from fedspine.cohort.patient import Cohort
 from fedspine.cohort.site import load_cohort
 from fedspine.errors import CohortError
@@ -215,14 +216,14 @@ def test_a_link_inside_the_site_is_followed_once(site: Path, write_series: Write
 
 
 def test_a_file_without_access_rights_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = pydicom.dcmread
+    opened = files._without_waiting
 
-    def guarded(path: Path, **options: Any) -> Any:
-        if path.parts[-2:] == ("P1-T1", "001.dcm"):
-            raise PermissionError(f"no access to {path}")
-        return read(path, **options)
+    def guarded(place: str, flags: int) -> int:
+        if Path(place).parts[-2:] == ("P1-T1", "001.dcm"):
+            raise PermissionError(f"no access to {place}")
+        return opened(place, flags)
 
-    monkeypatch.setattr(pydicom, "dcmread", guarded)
+    monkeypatch.setattr(files, "_without_waiting", guarded)
     assert refusals(load_cohort(site))["dicom/P1-T1/001.dcm"] == (
         "a file must be readable; found one that is not; check its access rights."
     )

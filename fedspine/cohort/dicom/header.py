@@ -7,8 +7,9 @@ the same values here, so that everything after this module knows one shape only.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,9 +17,12 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, words
+from fedspine.cohort.dicom.opening import header_and_place
+from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
+from fedspine.cohort.files import File, check_unchanged, open_file
 from fedspine.cohort.patient import Scanner
-from fedspine.errors import SeriesError
+from fedspine.errors import PassingError, SeriesError
 
 MR_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
 CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
@@ -39,6 +43,8 @@ class FileHeader:
         person: digests of name and birth date, empty where absent; they only tell two people apart.
         series: SeriesInstanceUID.
         study: StudyInstanceUID, empty where absent.
+        instance: digest of SOPInstanceUID, which no two pictures may share; empty where absent.
+        plain: where the pixels are, if they need no decoding.
         day: StudyDate as a count of days, `None` where absent; only differences have a meaning.
         frame_of_reference: FrameOfReferenceUID.
         series_number: SeriesNumber, 0 where absent.
@@ -60,6 +66,8 @@ class FileHeader:
     text: Mapping[str, str]
     study: str = field(default="", repr=False)
     day: int | None = field(default=None, repr=False)
+    instance: str = field(default="", repr=False)
+    plain: Plain | None = field(default=None, repr=False)
 
 
 # the key in `FileHeader.text` of the series that a segmentation was drawn on
@@ -77,28 +85,41 @@ TEXT_KEYWORDS = (
 )
 
 
-def read_header(path: Path) -> FileHeader:
-    """Return the header of the file at `path`.
+def read_header(folder: Path, file: File) -> FileHeader:
+    """Return the header of `file`, a place within `folder`.
 
     Raises:
         SeriesError: when the file is not DICOM, is broken, or holds no MR, CT or segmentation.
+        PassingError: when it cannot be read at all, or has changed since it was found.
     """
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    except pydicom.errors.InvalidDicomError:
-        raise SeriesError(
-            "a file below dicom/ must be DICOM Part 10", "something else", "remove it or export it again as DICOM"
-        ) from None
-    except OSError:
-        raise SeriesError("a file must be readable", "one that is not", "check its access rights") from None
-    except Exception:  # a broken file may raise anything from the parser, and its text may quote the patient
-        raise _broken() from None
-    try:
-        return header_of(dataset)
-    except SeriesError:
-        raise
-    except Exception:  # values are parsed when first touched; the same holds for them
-        raise _broken() from None
+    with open_file(folder, file) as handle:
+        try:
+            dataset, place = header_and_place(handle, file.size)
+            header = header_of(dataset)
+            plain = plain_of(dataset, handle, place, file.size) if header.frames else None
+            check_unchanged(handle, file)
+            return replace(header, plain=plain)
+        except SeriesError:
+            raise
+        except pydicom.errors.InvalidDicomError:
+            raise _not_dicom(os.pread(handle.fileno(), 8, 0)) from None
+        except OSError:
+            raise PassingError("a file must be readable", "one that is not", "check its access rights") from None
+        except Exception:  # a broken file may raise anything, and its text may quote the patient
+            raise _broken() from None
+
+
+def _not_dicom(start: bytes) -> SeriesError:
+    """Return the error of a file that begins with these bytes."""
+    if start.startswith(PACKED):
+        return SeriesError("a file below dicom/ must be DICOM Part 10", "a packed archive", "unpack it")
+    return SeriesError(
+        "a file below dicom/ must be DICOM Part 10", "something else", "remove it or export it again as DICOM"
+    )
+
+
+# how zip, gzip, 7z, xz and bzip2 begin
+PACKED = (b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"BZh")
 
 
 def _broken() -> SeriesError:
@@ -137,6 +158,7 @@ def header_of(dataset: Dataset) -> FileHeader:
         | _drawn_on(dataset),
         study=str(dataset.get("StudyInstanceUID") or ""),
         day=_day(dataset.get("StudyDate")),
+        instance=_digest(str(dataset.get("SOPInstanceUID") or "").strip()),
     )
 
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from fedspine.cohort.cache import Cache, file_key, key_of
-from fedspine.cohort.dicom.header import DRAWN_ON, FileHeader, read_header
-from fedspine.cohort.dicom.pixels import decode
-from fedspine.cohort.dicom.record import restored, stored
+import numpy as np
+
+from fedspine.cohort.cache import Cache
+from fedspine.cohort.dicom.header import DRAWN_ON, FileHeader
+from fedspine.cohort.dicom.passes import Decoder, read_headers
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Grid
 from fedspine.cohort.patient import Rejected, Volume
-from fedspine.cohort.quiet import quiet
 from fedspine.cohort.select import Candidate, Study, choose
-from fedspine.errors import SeriesError
+from fedspine.cohort.workers import Workers
 
 USUAL_B_VALUE = 800.0
 
 Progress = Callable[[int, int], None]
+Member = tuple[File, FileHeader]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,24 +62,23 @@ def read_dicom(
     """
     rejected: list[Rejected] = []
     total = 2 * len(files)
-    by_patient = _headers(folder, files, cache, rejected, lambda done: progress(done, total))
-    studies, segmentations, two_people = {}, {}, set()
-    done = len(files)
-    for patient, members in sorted(by_patient.items()):
-        if known is not None and patient not in known:
-            rejected.append(Rejected(members[0][0].where, UNKNOWN_PATIENT, patient))
-        elif (second := _second_person(members)) is not None:
-            two_people.add(patient)
-            rejected.append(Rejected(second, TWO_PEOPLE, patient))
-        else:
-            found = _patient_images(folder, patient, members, grids.get(patient, ()), cache, rejected)
-            if found:
-                studies[patient] = found
-            masks = [(file, header) for file, header in members if header.modality == "SEG"]
-            newest_first = sorted(masks, key=lambda one: -one[1].series_number)
-            segmentations[patient] = [(file, header.study) for file, header in newest_first]
-        done += len(members)
-        progress(done, total)
+    with Workers() as workers:
+        by_patient = _headers(folder, files, cache, workers, rejected, lambda done: progress(done, total))
+        two_people = _leave_out(by_patient, known, rejected)
+        decoder = Decoder(folder, {file.where: file for file in files}, cache, workers)
+        found = {
+            patient: _candidates(patient, members, grids.get(patient, ()), decoder, rejected)
+            for patient, members in by_patient.items()
+        }
+        _decode(found, decoder, lambda done: progress(min(len(files) + done, total), total))
+    studies, segmentations = {}, {}
+    for patient, members in by_patient.items():
+        chosen = choose(patient, [candidate for _, candidate in found[patient]], rejected)
+        if chosen:
+            studies[patient] = chosen
+        masks = [(file, header) for file, header in members if header.modality == "SEG"]
+        newest_first = sorted(masks, key=lambda one: -one[1].series_number)
+        segmentations[patient] = [(file, header.study) for file, header in newest_first]
     if files:
         progress(total, total)
     return Imaging(studies, segmentations, frozenset(two_people), rejected)
@@ -93,33 +93,51 @@ TWO_PEOPLE = (
 
 
 def _headers(
-    folder: Path, files: Sequence[File], cache: Cache, rejected: list[Rejected], step: Callable[[int], None]
-) -> dict[str, list[tuple[File, FileHeader]]]:
-    """Return the readable files with their headers by patient; note the others in `rejected`."""
-    by_patient: dict[str, list[tuple[File, FileHeader]]] = defaultdict(list)
-    with quiet():
-        for done, file in enumerate(files):
-            header = _header(folder, file, cache, rejected)
-            if header is not None:
-                by_patient[header.patient].append((file, header))
-            step(done + 1)
-    return by_patient
+    folder: Path,
+    files: Sequence[File],
+    cache: Cache,
+    workers: Workers,
+    rejected: list[Rejected],
+    step: Callable[[int], None],
+) -> dict[str, list[Member]]:
+    """Return the readable files with their headers by patient, sorted; note the others in `rejected`."""
+    by_instance: dict[str, list[Member]] = defaultdict(list)
+    for file, header in zip(files, read_headers(folder, files, cache, workers, step), strict=True):
+        if isinstance(header, str):
+            rejected.append(Rejected(file.where, header))
+        else:
+            by_instance[header.instance or file.where].append((file, header))
+    by_patient: dict[str, list[Member]] = defaultdict(list)
+    for members in by_instance.values():
+        # the pixels of files that agree in what stands before them are compared when they are read
+        if any(replace(header, plain=None) != replace(members[0][1], plain=None) for _, header in members[1:]):
+            rejected += [Rejected(file.where, SAME_INSTANCE, header.patient) for file, header in members]
+        else:
+            by_patient[members[0][1].patient] += members
+    return {patient: sorted(by_patient[patient], key=lambda one: one[0].where) for patient in sorted(by_patient)}
 
 
-def _header(folder: Path, file: File, cache: Cache, rejected: list[Rejected]) -> FileHeader | None:
-    """Return the header of `file`, from the cache where it is known; note a refusal in `rejected`."""
-    key = file_key("header", file)
-    entry = cache.get(key)
-    if entry is None:
-        try:
-            entry = {"header": stored(read_header(folder / file.where))}
-        except SeriesError as error:
-            entry = {"refused": str(error)}
-        cache.put(key, entry)
-    if "refused" in entry:
-        rejected.append(Rejected(file.where, entry["refused"]))
-        return None
-    return restored(entry["header"])
+SAME_INSTANCE = (
+    "one SOPInstanceUID must mean one picture; found two that differ under it; export each again with its own."
+)
+
+
+def _leave_out(
+    by_patient: dict[str, list[Member]], known: Collection[str] | None, rejected: list[Rejected]
+) -> set[str]:
+    """Take patients out that nobody knows or that are two people; return the latter."""
+    two_people = set()
+    for patient, members in list(by_patient.items()):
+        second = _second_person(members)
+        if known is not None and patient not in known:
+            rejected.append(Rejected(members[0][0].where, UNKNOWN_PATIENT, patient))
+        elif second is not None:
+            two_people.add(patient)
+            rejected.append(Rejected(second, TWO_PEOPLE, patient))
+        else:
+            continue
+        del by_patient[patient]
+    return two_people
 
 
 def _second_person(members: Sequence[tuple[File, FileHeader]]) -> str | None:
@@ -134,33 +152,26 @@ def _second_person(members: Sequence[tuple[File, FileHeader]]) -> str | None:
     return None
 
 
-def _patient_images(
-    folder: Path,
-    patient: str,
-    members: Iterable[tuple[File, FileHeader]],
-    grids: Sequence[Grid],
-    cache: Cache,
-    rejected: list[Rejected],
-) -> tuple[Study, ...]:
-    """Return the studies of one patient, by the rules of `cohort.select`."""
+def _candidates(
+    patient: str, members: Iterable[Member], grids: Sequence[Grid], decoder: Decoder, rejected: list[Rejected]
+) -> list[tuple[Stack, Candidate]]:
+    """Return the stacks of one patient, for `cohort.select` to choose from."""
     by_series: dict[str, list[Plane]] = defaultdict(list)
-    stat: dict[str, File] = {}
     drawn_on: set[str] = set()
     for file, header in members:
-        stat[file.where] = file
         drawn_on |= set(header.text.get(DRAWN_ON, "").split())
         by_series[header.series] += [Plane(file.where, i, header, frame) for i, frame in enumerate(header.frames)]
-    candidates = []
+    found = []
     for planes in by_series.values():
         if planes:
             stacks, refused = stacks_of(planes)
             rejected += [Rejected(where, str(error), patient) for where, error in refused]
-            candidates += [
+            candidates = [
                 Candidate(
                     contrast=stack.contrast,
                     grid=stack.grid,
                     rank=_rank(stack),
-                    load=partial(_volume, folder, patient, stack, stat, cache, rejected),
+                    load=partial(_volume, patient, stack, decoder, rejected),
                     where=stack.files[0],
                     study=stack.header.study,
                     day=stack.header.day,
@@ -169,7 +180,8 @@ def _patient_images(
                 )
                 for stack in stacks
             ]
-    return choose(patient, candidates, rejected)
+            found += list(zip(stacks, candidates, strict=True))
+    return found
 
 
 def _rank(stack: Stack) -> tuple[float | str, ...]:
@@ -180,23 +192,46 @@ def _rank(stack: Stack) -> tuple[float | str, ...]:
     return -len(stack.planes), area_mm2, off_b, -stack.header.series_number, stack.files[0]
 
 
-def _volume(
-    folder: Path, patient: str, stack: Stack, stat: dict[str, File], cache: Cache, rejected: list[Rejected]
-) -> Volume | None:
-    """Return the volume of `stack`, from the cache where it is known; note what is refused in `rejected`."""
-    places = [(plane.file, plane.index) for planes in stack.planes for plane in planes]
-    key = key_of("stack", ((file, index, stat[file].size, stat[file].changed) for file, index in places))
-    entry = cache.get(key)
-    voxels = None if entry is None or "refused" in entry else cache.array(key)
-    if entry is None or ("refused" not in entry and voxels is None):
-        try:
-            decoded, spare = decode(folder, stack)
-            voxels, entry = cache.put_array(key, decoded), {"spare": spare}
-        except SeriesError as error:
-            entry = {"refused": str(error)}
-        cache.put(key, entry)
-    if "refused" in entry or voxels is None:
-        rejected.append(Rejected(stack.files[0], entry["refused"], patient))
+def _volume(patient: str, stack: Stack, decoder: Decoder, rejected: list[Rejected]) -> Volume | None:
+    """Return the volume of `stack`; note what is refused in `rejected`."""
+    found = decoder.voxels(stack)
+    if isinstance(found, str):
+        rejected.append(Rejected(stack.files[0], found, patient))
         return None
-    rejected += [Rejected(where, reason, patient) for where, reason in entry["spare"]]
+    voxels, spare = found
+    rejected += [Rejected(where, reason, patient) for where, reason in spare]
     return Volume(voxels, stack.affine, stack.contrast, stack.scanner)
+
+
+def _decode(
+    found: Mapping[str, Sequence[tuple[Stack, Candidate]]], decoder: Decoder, progress: Callable[[int], None]
+) -> None:
+    """Decode whatever will be chosen, of all patients at once.
+
+    What is chosen depends on what can be decoded. So the choice is tried as if everything could be; where something
+    could not, it is tried again, until nothing new is asked for.
+    """
+    done = 0
+
+    def step(stack: Stack) -> None:
+        nonlocal done
+        done += len(stack.files)
+        progress(done)
+
+    while True:
+        wanted: list[Stack] = []
+        for patient, candidates in found.items():
+            choose(
+                patient, [replace(one, load=partial(_tried, stack, decoder, wanted)) for stack, one in candidates], []
+            )
+        if not wanted:
+            return
+        decoder.decode(wanted, step)
+
+
+def _tried(stack: Stack, decoder: Decoder, wanted: list[Stack]) -> Volume | None:
+    """Return the volume of `stack` if it is known; else note it in `wanted` and return one without content."""
+    if decoder.known(stack):
+        return _volume("", stack, decoder, [])
+    wanted.append(stack)
+    return Volume(np.broadcast_to(np.uint8(0), stack.shape), stack.affine, stack.contrast, stack.scanner)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedspine.cohort.dicom.frame import Frame
 from fedspine.cohort.dicom.header import FileHeader
+from fedspine.cohort.dicom.plain import Plain
 from fedspine.cohort.patient import Scanner
 
 FRAME_FIELDS = tuple(field.name for field in fields(Frame))
@@ -28,12 +29,16 @@ def stored(header: FileHeader) -> list[Any]:
         dict(header.text),
         header.study,
         header.day,
+        header.instance,
+        None if header.plain is None else astuple(header.plain),
     ]
 
 
 def restored(values: Sequence[Any]) -> FileHeader:
     """Return the header that `stored` made these values of."""
-    modality, patient, person, series, reference, number, shape, frames, scanner, text, study, day = values
+    modality, patient, person, series, reference, number, shape, frames, scanner, text, study, day, instance, plain = (
+        values
+    )
     return FileHeader(
         modality=modality,
         patient=patient,
@@ -47,6 +52,8 @@ def restored(values: Sequence[Any]) -> FileHeader:
         text=text,
         study=study,
         day=day,
+        instance=instance,
+        plain=None if plain is None else Plain(*plain),
     )
 
 
