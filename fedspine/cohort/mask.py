@@ -98,13 +98,15 @@ NO_IMAGE = "a mask must belong to a patient with a usable image; found none; nam
 SPARE = "a study has one mask; found another; take the first one out to use it."
 
 
-def mask_grids(folder: Path, files: Sequence[File], cache: Cache) -> dict[str, list[Grid]]:
-    """Return the grid of each patient's NIfTI masks, from their headers alone.
+def mask_grids(
+    folder: Path, files: Sequence[File], cache: Cache, named: Sequence[tuple[str, File]] = ()
+) -> dict[str, list[Grid]]:
+    """Return the grid of each patient's NIfTI masks, from their headers alone; `named` come with their patient.
 
     The image that a mask was drawn on is the one to use; broken masks are left to `read_masks`.
     """
     grids: dict[str, list[Grid]] = {}
-    for stem, file in _stems(files, []):
+    for stem, file in [*_stems(files, []), *named]:
         key = file_key("grid", file)
         entry = cache.get(key)
         if entry is None:

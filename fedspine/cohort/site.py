@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from fedspine.cohort.bids.read import Bids, patients_of, read_bids
+from fedspine.cohort.bids.tree import Tree, read_tree
 from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.dicom.read import Imaging, read_dicom
 from fedspine.cohort.files import files_below
 from fedspine.cohort.mask import mask_grids, read_masks
 from fedspine.cohort.patient import Cohort, FollowUp, Patient, Rejected, Volume
 from fedspine.cohort.select import Study
-from fedspine.cohort.tables import Omics, Row, read_omics, read_patients
+from fedspine.cohort.tables import Omics, Row, read_omics, read_participants, read_patients
 from fedspine.errors import CohortError
 
 CACHE = Path(".fedspine") / "cache"
@@ -24,7 +27,7 @@ def load_cohort(
     """Return everything usable in a site folder; what is not usable is named in `Cohort.rejected`.
 
     Args:
-        folder: holds `patients.csv`, `omics.csv`, `dicom/` and `masks/`; its name is the site's.
+        folder: holds `patients.csv`, `omics.csv`, `dicom/` and `masks/`, or is a BIDS data set; its name is the site's.
         cache: where decoded volumes are kept; below `folder` if not given, nowhere if that cannot be written.
         progress: called with (done, total) steps, two for every file below `dicom/`.
 
@@ -35,24 +38,18 @@ def load_cohort(
     if not folder.is_dir():
         raise CohortError("a site must be a folder", "none at the place given", "give the folder with dicom/ in it")
     rejected: list[Rejected] = []
+    tree = read_tree(folder)
     rows = read_patients(folder, rejected)
-    dicom, passed = files_below(folder, "dicom")
-    nifti, passed_masks = files_below(folder, "masks")
-    rejected += passed + passed_masks
-    if rows is None and not dicom:
-        raise CohortError(
-            "a site folder must hold patients.csv and dicom/", "neither of them", "give the folder that holds both"
-        )
+    if rows is None and tree is not None and tree.participants is not None:
+        rows = read_participants(folder, tree.participants, rejected)
+    subjects = patients_of(tree, rows)
     omics = read_omics(folder, rejected)
+    if tree is not None:
+        omics = _spelled(omics, {*(rows or ()), *subjects.values()})
     # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
     place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
     with Cache(place) as store:
-        grids = mask_grids(folder, nifti, store)
-        imaging = read_dicom(folder, dicom, store, rows, grids, progress or (lambda done, total: None))
-        masks, refused = read_masks(folder, nifti, imaging.segmentations, imaging.studies, store)
-    rejected += imaging.rejected + refused
-    if not imaging.studies:
-        raise _no_image(len(dicom), rejected)
+        imaging, masks = _images(folder, rows, tree, subjects, store, progress or (lambda done, total: None), rejected)
     identifiers = sorted((set(rows) if rows is not None else set(imaging.studies)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
     patients = [_patient(one, rows or {}, imaging.studies, masks, omics) for one in identifiers]
@@ -61,19 +58,60 @@ def load_cohort(
     return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
 
 
+def _images(
+    folder: Path,
+    rows: Mapping[str, Row] | None,
+    tree: Tree | None,
+    subjects: Mapping[str, str],
+    store: Cache,
+    progress: Callable[[int, int], None],
+    rejected: list[Rejected],
+) -> tuple[Imaging, dict[tuple[str, int], Volume]]:
+    """Return the images and masks of DICOM, BIDS and `masks/`; note what is refused in `rejected`."""
+    dicom, passed = files_below(folder, "dicom")
+    nifti, passed_masks = files_below(folder, "masks")
+    rejected += passed + passed_masks
+    if rows is None and not dicom and tree is None:
+        raise CohortError(
+            "a site folder must hold patients.csv and dicom/, or BIDS", "none of them", "give the folder with them"
+        )
+    drawn = [(subjects[one], item.file) for one, items in tree.masks.items() for item in items] if tree else []
+    grids = mask_grids(folder, nifti, store, drawn)
+    bids = read_bids(folder, tree, subjects, rows, grids, store) if tree else Bids()
+    imaging = read_dicom(folder, dicom, store, rows, grids, progress, bids.candidates)
+    segmentations = {
+        one: bids.masks.get(one, []) + imaging.segmentations.get(one, [])
+        for one in {*bids.masks, *imaging.segmentations}
+    }
+    masks, refused = read_masks(folder, nifti, segmentations, imaging.studies, store)
+    rejected += bids.rejected + imaging.rejected + refused
+    if not imaging.studies:
+        raise _no_image(len(dicom) + (tree.files if tree else 0), rejected)
+    return imaging, masks
+
+
 NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
 STRANGER = "a patient in omics.csv must stand in patients.csv or have images; found one who does not; add the row."
 
 
 def _no_image(files: int, rejected: list[Rejected]) -> CohortError:
     """Return the error of a site without any image, with the reason that most of its files have in common."""
-    found = f"{files} {'file' if files == 1 else 'files'} below dicom/ and none usable"
-    reasons = Counter(one.reason for one in rejected if one.where.startswith("dicom"))
+    found = f"{files} {'file' if files == 1 else 'files'} and none usable"
+    reasons = Counter(one.reason for one in rejected if one.where.startswith(("dicom", "bids", "sub-")))
     if reasons:
         rule, what, *_ = reasons.most_common(1)[0][0].split("; ")
         found += f" (most often: {rule}, {what})"
     remedy = "export the images again, or give the folder that holds them"
     return CohortError("at least one patient must have a usable image", found, remedy)
+
+
+def _spelled(omics: Omics, known: Collection[str]) -> Omics:
+    """Return the table with ids spelled as in `known`, which differ by a `sub-` at most."""
+    rows = {}
+    for one, values in omics.rows.items():
+        other = one.removeprefix("sub-") if one.startswith("sub-") else f"sub-{one}"
+        rows[other if one not in known and other in known and other not in omics.rows else one] = values
+    return replace(omics, rows=rows)
 
 
 def _holds_anything(patient: Patient) -> bool:

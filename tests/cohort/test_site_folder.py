@@ -43,7 +43,9 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match=r"must hold patients.csv and dicom/; found neither of them; give the folder"):
+    with pytest.raises(
+        CohortError, match=r"must hold patients.csv and dicom/, or BIDS; found none of them; give the folder"
+    ):
         load_cohort(tmp_path)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,10 +56,11 @@ def read_dicom(
     known: Collection[str] | None,
     grids: Mapping[str, Sequence[Grid]],
     progress: Progress = lambda done, total: None,
+    further: Mapping[str, Sequence[Candidate]] = MappingProxyType({}),
 ) -> Imaging:
     """Return the images in `files` (places within `folder`) of the patients in `known`, or of all when it is `None`.
 
-    `grids` are those of the patients' NIfTI masks.
+    `grids` are those of the patients' NIfTI masks; `further` are series of other formats to choose among.
     """
     rejected: list[Rejected] = []
     total = 2 * len(files)
@@ -70,12 +72,14 @@ def read_dicom(
             patient: _candidates(patient, members, grids.get(patient, ()), decoder, rejected)
             for patient, members in by_patient.items()
         }
-        _decode(found, decoder, lambda done: progress(min(len(files) + done, total), total))
+        _decode(found, further, decoder, lambda done: progress(min(len(files) + done, total), total))
     studies, segmentations = {}, {}
-    for patient, members in by_patient.items():
-        chosen = choose(patient, [candidate for _, candidate in found[patient]], rejected)
+    for patient in sorted({*by_patient, *further} - two_people):
+        candidates = [candidate for _, candidate in found.get(patient, ())]
+        chosen = choose(patient, [*candidates, *further.get(patient, ())], rejected)
         if chosen:
             studies[patient] = chosen
+        members = by_patient.get(patient, ())
         masks = [(file, header) for file, header in members if header.modality == "SEG"]
         newest_first = sorted(masks, key=lambda one: -one[1].series_number)
         segmentations[patient] = [(file, header.study) for file, header in newest_first]
@@ -170,7 +174,7 @@ def _candidates(
                 Candidate(
                     contrast=stack.contrast,
                     grid=stack.grid,
-                    rank=_rank(stack),
+                    rank=rank_of(stack),
                     load=partial(_volume, patient, stack, decoder, rejected),
                     where=stack.files[0],
                     study=stack.header.study,
@@ -184,7 +188,7 @@ def _candidates(
     return found
 
 
-def _rank(stack: Stack) -> tuple[float | str, ...]:
+def rank_of(stack: Stack) -> tuple[float | str, ...]:
     """Return the order of preference, the best first; the last part only makes it definite."""
     frame = stack.planes[0][0].frame
     area_mm2 = frame.pixel_spacing_mm[0] * frame.pixel_spacing_mm[1]
@@ -204,7 +208,10 @@ def _volume(patient: str, stack: Stack, decoder: Decoder, rejected: list[Rejecte
 
 
 def _decode(
-    found: Mapping[str, Sequence[tuple[Stack, Candidate]]], decoder: Decoder, progress: Callable[[int], None]
+    found: Mapping[str, Sequence[tuple[Stack, Candidate]]],
+    further: Mapping[str, Sequence[Candidate]],
+    decoder: Decoder,
+    progress: Callable[[int], None],
 ) -> None:
     """Decode whatever will be chosen, of all patients at once.
 
@@ -221,9 +228,9 @@ def _decode(
     while True:
         wanted: list[Stack] = []
         for patient, candidates in found.items():
-            choose(
-                patient, [replace(one, load=partial(_tried, stack, decoder, wanted)) for stack, one in candidates], []
-            )
+            tried = [replace(one, load=partial(_tried, stack, decoder, wanted)) for stack, one in candidates]
+            beside = [replace(one, load=partial(_blank, one.contrast, one.grid)) for one in further.get(patient, ())]
+            choose(patient, [*tried, *beside], [])
         if not wanted:
             return
         decoder.decode(wanted, step)
@@ -234,4 +241,8 @@ def _tried(stack: Stack, decoder: Decoder, wanted: list[Stack]) -> Volume | None
     if decoder.known(stack):
         return _volume("", stack, decoder, [])
     wanted.append(stack)
-    return Volume(np.broadcast_to(np.uint8(0), stack.shape), stack.affine, stack.contrast, stack.scanner)
+    return _blank(stack.contrast, stack.grid)
+
+
+def _blank(contrast: str, grid: Grid) -> Volume:
+    return Volume(np.broadcast_to(np.uint8(0), grid.shape), grid.affine, contrast)

@@ -1,0 +1,124 @@
+"""Read the images of a BIDS data set as candidates beside those of DICOM: the same rules choose among both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from fedspine.cohort.bids.dates import days_of
+from fedspine.cohort.bids.picture import Picture, decode, read_picture, stacks
+from fedspine.cohort.bids.tree import Tree
+from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.dicom.read import rank_of
+from fedspine.cohort.dicom.series import Stack
+from fedspine.cohort.files import File
+from fedspine.cohort.grid import Grid
+from fedspine.cohort.patient import Rejected, Volume
+from fedspine.cohort.select import Candidate
+from fedspine.errors import SeriesError
+
+
+@dataclass(frozen=True, eq=False)
+class Bids:
+    """What a data set adds to a cohort, by patient.
+
+    Args:
+        candidates: series to choose among.
+        masks: lesion masks, each with the key of its study.
+        rejected: what was not used.
+    """
+
+    candidates: dict[str, list[Candidate]] = field(default_factory=dict, repr=False)
+    masks: dict[str, list[tuple[File, str]]] = field(default_factory=dict, repr=False)
+    rejected: list[Rejected] = field(default_factory=list, repr=False)
+
+
+def patients_of(tree: Tree | None, known: Collection[str] | None) -> dict[str, str]:
+    """Return the patient of each subject, as the table spells it: with or without `sub-`."""
+    subjects = sorted({*tree.images, *tree.masks}) if tree is not None else []
+    return {one: f"sub-{one}" if known is not None and f"sub-{one}" in known else one for one in subjects}
+
+
+def read_bids(
+    folder: Path,
+    tree: Tree,
+    patients: Mapping[str, str],
+    known: Collection[str] | None,
+    grids: Mapping[str, Sequence[Grid]],
+    cache: Cache,
+) -> Bids:
+    """Return what the data set holds of the patients in `known`, or of all when it is `None`.
+
+    Args:
+        folder: the site folder.
+        tree: its data set.
+        patients: subject to patient.
+        known: patients of the table.
+        grids: of the patients' masks.
+        cache: of decoded volumes.
+    """
+    result = Bids(rejected=list(tree.rejected))
+    days = days_of(folder, tree)
+    for subject, patient in patients.items():
+        items = tree.images.get(subject, ())
+        if items and known is not None and patient not in known:
+            result.rejected.append(Rejected(items[0].file.where, UNKNOWN_SUBJECT, patient))
+            continue
+        studies: dict[str, str] = {}
+        found = result.candidates.setdefault(patient, [])
+        for item in items:
+            try:
+                picture = read_picture(folder, item, tree)
+                parts, refused = stacks(picture, patient)
+            except SeriesError as error:
+                result.rejected.append(Rejected(item.file.where, str(error), patient))
+                continue
+            result.rejected.extend(Rejected(where, str(error), patient) for where, error in refused)
+            for stack in parts:
+                studies[item.session] = stack.header.study
+                load = partial(_load, folder, picture, stack, patient, cache, result.rejected)
+                drawn_on = any(grid.covers(stack.grid) for grid in grids.get(patient, ()))
+                found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on))
+        result.masks[patient] = [
+            (mask.file, studies.get(mask.session, "") if mask.session else "") for mask in tree.masks.get(subject, ())
+        ]
+    return result
+
+
+UNKNOWN_SUBJECT = "a subject must stand in the table of patients; found one that does not; add the row."
+
+
+def _candidate(stack: Stack, load: Callable[[], Volume | None], day: int | None, drawn_on: bool) -> Candidate:
+    return Candidate(
+        contrast=stack.contrast,
+        grid=stack.grid,
+        rank=rank_of(stack),
+        load=load,
+        where=stack.files[0],
+        study=stack.header.study,
+        day=day,
+        drawn_on=drawn_on,
+        frame_of_reference=stack.header.frame_of_reference,
+    )
+
+
+def _load(
+    folder: Path, picture: Picture, stack: Stack, patient: str, cache: Cache, rejected: list[Rejected]
+) -> Volume | None:
+    """Return the volume of `stack`, from the cache where it is known; note a refusal in `rejected`."""
+    file, index = picture.item.file, stack.planes[0][0].index
+    key = key_of("nifti", (file.where, file.size, file.changed, index, *picture.order, *picture.flips, stack.contrast))
+    entry = cache.get(key)
+    voxels = None if entry is None or "refused" in entry else cache.array(key)
+    if entry is None or ("refused" not in entry and voxels is None):
+        try:
+            voxels, entry = cache.put_array(key, decode(folder, picture, stack)), {}
+        except SeriesError as error:
+            entry = {"refused": str(error)}
+        cache.put(key, entry)
+    if "refused" in entry or voxels is None:
+        rejected.append(Rejected(file.where, entry["refused"], patient))
+        return None
+    return Volume(voxels, stack.affine, stack.contrast, stack.scanner)
