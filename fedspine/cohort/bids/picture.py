@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
 from fedspine.cohort.bids.sidecar import in_dicom, read_numbers, read_sidecar, sidecars_of
 from fedspine.cohort.bids.tree import Item, Tree
-from fedspine.cohort.dicom.header import header_of
+from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.dicom.header import FileHeader, header_of
+from fedspine.cohort.dicom.record import restored, stored
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
 from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, voxels_of
 from fedspine.cohort.quiet import quiet
@@ -46,7 +48,7 @@ class Picture:
         shape: of the file's axes.
         order, flips: see `nifti.as_read`.
         affine: (4, 4), (slice, row, column, 1) to LPS millimetres.
-        values: its sidecar's.
+        header: that of its first plane, as if it were a DICOM file.
         b_values: one a volume, empty where there is no .bval.
         directions: (3, volume), empty where there is no .bvec.
     """
@@ -56,7 +58,7 @@ class Picture:
     order: tuple[int, int, int]
     flips: tuple[bool, ...]
     affine: NDArray[np.float64] = field(repr=False)
-    values: Mapping[str, Any] = field(repr=False)
+    header: FileHeader = field(repr=False)
     b_values: tuple[float, ...] = ()
     directions: tuple[tuple[float, ...], ...] = ()
 
@@ -67,21 +69,48 @@ class Picture:
         return slices, rows, columns
 
 
-def read_picture(folder: Path, item: Item, tree: Tree) -> Picture:
-    """Return the image in a file with what its sidecars say.
+def read_picture(folder: Path, item: Item, tree: Tree, cache: Cache) -> Picture:
+    """Return the image in a file with what its sidecars say, from the cache where nothing of them changed.
 
     Raises:
         SeriesError: when image or sidecar cannot be used.
     """
-    values = read_sidecar(folder, sidecars_of(item, tree, ".json"))
+    beside = {ending: sidecars_of(item, tree, ending) for ending in (".json", ".bval", ".bvec")}
+    files = [item.file, *(one.file for several in beside.values() for one in several)]
+    key = key_of("picture", (part for file in files for part in (file.where, file.size, file.changed)))
+    entry = cache.get(key)
+    if entry is None:
+        picture = _read(folder, item, beside)
+        known = (picture.shape, picture.order, picture.flips, picture.affine.tolist(), stored(picture.header))
+        cache.put(key, [*known, picture.b_values, picture.directions])
+        return picture
+    shape, order, flips, affine, header, b_values, directions = entry
+    slices, row, column = order
+    return Picture(
+        item=item,
+        shape=tuple(shape),
+        order=(slices, row, column),
+        flips=tuple(flips),
+        affine=np.asarray(affine, np.float64),
+        header=restored(header),
+        b_values=tuple(b_values),
+        directions=tuple(map(tuple, directions)),
+    )
+
+
+def _read(folder: Path, item: Item, beside: Mapping[str, list[Item]]) -> Picture:
+    values = read_sidecar(folder, beside[".json"])
     _, shape, affine = open_nifti(folder / item.file.where, item.file.size)
     axis = slice_axis(shape, affine, str(values.get("SliceEncodingDirection", "")))
     order, flips, turned = as_read(affine, shape[:3], axis)
-    picture = Picture(item, shape, order, flips, turned, values)
+    with quiet():
+        header = header_of(_as_dicom(item, values, turned, [shape[axis] for axis in order]))
+    # whose it is goes by the folder; the cache must not say it
+    picture = Picture(item, shape, order, flips, turned, replace(header, patient=""))
     if item.data_type != "dwi" and len(shape) == 3:
         return picture
-    b_values = [b for row in read_numbers(folder, sidecars_of(item, tree, ".bval")) for b in row]
-    directions = read_numbers(folder, sidecars_of(item, tree, ".bvec"))
+    b_values = [b for row in read_numbers(folder, beside[".bval"]) for b in row]
+    directions = read_numbers(folder, beside[".bvec"])
     count = shape[3] if len(shape) == 4 else 1
     if len(shape) > 4 or count > MOST_VOLUMES or (count > 1 and len(b_values) != count):
         raise SeriesError(
@@ -97,27 +126,22 @@ def read_picture(folder: Path, item: Item, tree: Tree) -> Picture:
     )
 
 
-def stacks(picture: Picture, patient: str) -> tuple[list[Stack], list[tuple[str, SeriesError]]]:
+def stacks(picture: Picture) -> tuple[list[Stack], list[tuple[str, SeriesError]]]:
     """Return the stacks in an image, one a volume, and what was refused; the rules are those of DICOM."""
-    with quiet():
-        header = header_of(_as_dicom(picture, patient))
+    header = picture.header
     (frame,) = header.frames
-    slices = picture.sides[0]
+    slices, cosines = picture.sides[0], _cosines(picture.affine)
+    positions = picture.affine[:3, 3] + np.arange(slices)[:, None] * picture.affine[:3, 0]
     planes = []
     for volume in range(max(len(picture.b_values), 1)):
         b_value = picture.b_values[volume] if picture.b_values else frame.b_value
         gradient = picture.directions[volume] if picture.directions and b_value else ()
-        for index in range(slices):
-            position = picture.affine[:3, :3] @ (index, 0, 0) + picture.affine[:3, 3]
-            own = replace(
-                frame,
-                position_mm=tuple(map(float, position)),
-                orientation=_cosines(picture),
-                b_value=b_value,
-                gradient=gradient,
-                moment=(str(volume), *frame.moment[1:]),
-            )
-            planes.append(Plane(picture.item.file.where, volume * slices + index, header, own))
+        moment = (str(volume), *frame.moment[1:])
+        common = replace(frame, orientation=cosines, b_value=b_value, gradient=gradient, moment=moment)
+        planes += [
+            Plane(picture.item.file.where, volume * slices + index, header, replace(common, position_mm=tuple(place)))
+            for index, place in enumerate(positions.tolist())
+        ]
     return stacks_of(planes)
 
 
@@ -134,30 +158,36 @@ def decode(folder: Path, picture: Picture, stack: Stack) -> NDArray[np.generic]:
     return voxels
 
 
-def _cosines(picture: Picture) -> tuple[float, ...]:
-    column, row = picture.affine[:3, 2], picture.affine[:3, 1]
+def _cosines(affine: NDArray[np.float64]) -> tuple[float, ...]:
+    column, row = affine[:3, 2], affine[:3, 1]
     return tuple(float(x) for x in (*(column / np.linalg.norm(column)), *(row / np.linalg.norm(row))))
 
 
-def _as_dicom(picture: Picture, patient: str) -> Dataset:
-    """Return the header that a DICOM file of the first plane would have."""
-    item = picture.item
-    dataset = in_dicom(picture.values)
+def _as_dicom(item: Item, values: Mapping[str, Any], affine: NDArray[np.float64], sides: Sequence[int]) -> Dataset:
+    """Return the header that a DICOM file of the first plane would have.
+
+    Args:
+        item: the file.
+        values: of its sidecars.
+        affine: (4, 4), (slice, row, column, 1) to LPS millimetres.
+        sides: (slices, rows, columns).
+    """
+    dataset = in_dicom(values)
     computed = item.data_type == "ct" or item.suffix.lower() == "ct"
     dataset.file_meta = FileMetaDataset()
     dataset.SOPClassUID = CTImageStorage if computed else MRImageStorage
     dataset.Modality = "CT" if computed else "MR"
-    dataset.PatientID = patient
+    dataset.PatientID = f"sub-{item.subject}"
     dataset.StudyInstanceUID = generate_uid(entropy_srcs=["BIDS study", item.subject, "/", item.session])
     dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=["BIDS frame", item.subject, "/", item.session])
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["BIDS series", item.file.where])
     run = item.entities.get("run", "1")
     dataset.SeriesNumber = int(run) if run.isdecimal() and len(run) < 6 else 1
-    dataset.Rows, dataset.Columns = picture.sides[1:]
-    slice_mm, row_mm, column_mm = (f"{x:.9g}" for x in np.linalg.norm(picture.affine[:3, :3], axis=0))
+    dataset.Rows, dataset.Columns = sides[1:]
+    slice_mm, row_mm, column_mm = (f"{x:.9g}" for x in np.linalg.norm(affine[:3, :3], axis=0))
     dataset.PixelSpacing, dataset.SpacingBetweenSlices = [row_mm, column_mm], slice_mm
-    dataset.ImagePositionPatient = [f"{x:.9g}" for x in picture.affine[:3, 3]]
-    dataset.ImageOrientationPatient = [f"{x:.9g}" for x in _cosines(picture)]
+    dataset.ImagePositionPatient = [f"{x:.9g}" for x in affine[:3, 3]]
+    dataset.ImageOrientationPatient = [f"{x:.9g}" for x in _cosines(affine)]
     # the name was given by a person who knew the series, so it goes before what the console called it
     dataset.SeriesDescription = f"{_said(item)} {dataset.get('SeriesDescription') or ''}".strip()[:64]
     if "ce" in item.entities and not dataset.get("ContrastBolusAgent"):

@@ -70,8 +70,8 @@ def read_bids(
         found = result.candidates.setdefault(patient, [])
         for item in items:
             try:
-                picture = read_picture(folder, item, tree)
-                parts, refused = stacks(picture, patient)
+                picture = read_picture(folder, item, tree, cache)
+                parts, refused = stacks(picture)
             except SeriesError as error:
                 result.rejected.append(Rejected(item.file.where, str(error), patient))
                 continue
