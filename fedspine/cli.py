@@ -53,13 +53,20 @@ def phantom(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Pixels a side.", min=32)] = 128,
     slices: Annotated[int, typer.Option(help="Sagittal slices.", min=2)] = 12,
+    levels: Annotated[str, typer.Option(help="Part of the spine, such as C1-C7 or L5.")] = "C1-S1",
 ) -> None:
     """Write a consortium of site folders with phantom patients: public, made from physics."""
     from fedspine.phantom.writer import write_consortium
 
     with _bar("drawing phantoms") as advance:
         folders = write_consortium(
-            out, sites=sites, patients=patients, seed=seed, shape=(slices, size, size), progress=advance
+            out,
+            sites=sites,
+            patients=patients,
+            seed=seed,
+            shape=(slices, size, size),
+            levels=levels,
+            progress=advance,
         )
     OUT.print(f"{len(folders)} site folders of {patients} patients are in {out}", soft_wrap=True, highlight=False)
     OUT.print(f"look at one:     fedspine check {folders[0]}", soft_wrap=True, highlight=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,6 +22,9 @@ from fedspine.strict import build, parse
 
 TASKS = tuple(sorted(file.stem for file in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
 """What a stage can be: the files of `fedspine/tasks`, so that a new model is one new file there."""
+
+_LEVEL = r"(C[1-7]|T[1-9]|T1[0-2]|L[1-5]|S[1-3])"
+_LEVELS = re.compile(f"{_LEVEL}(-{_LEVEL})?")
 
 HELD_OUT = "held-out"
 TRAIN = "train"
@@ -38,6 +42,8 @@ class DataPlan:
         size: pixels of the square in-plane grid.
         slices: slices used per patient.
         held_out: share of patients kept from training, for `evaluate`.
+        levels: part of the spine that public phantoms show, such as "C1-S1", "T1-T12" or "L5"; hospitals' images are
+            used whatever they show.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -47,6 +53,7 @@ class DataPlan:
     size: int = 64
     slices: int = 6
     held_out: float = 0.25
+    levels: str = "C1-S1"
 
 
 @dataclass(frozen=True)
@@ -235,6 +242,12 @@ def check_plan(plan: Plan) -> Plan:
     _demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
     _demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
     _demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
+    _demand(
+        bool(_LEVELS.fullmatch(data.levels)),
+        "levels must be a range of vertebral levels from head to feet",
+        "another text",
+        "write C1-S1, T1-T12 or L5",
+    )
     for what, names in (("contrasts", data.contrasts), ("classes", data.classes), ("omics", data.omics)):
         _demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
     _demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")

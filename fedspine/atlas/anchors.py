@@ -96,9 +96,12 @@ def prior(plan: Plan) -> dict[str, Tensor]:
 
 def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
     data = plan.data
-    return _public(count, 1000 * plan.seed + purpose, data.contrasts, (data.slices, data.size, data.size))
+    shape = (data.slices, data.size, data.size)
+    return _public(count, 1000 * plan.seed + purpose, data.contrasts, shape, data.levels)
 
 
 @lru_cache(maxsize=2)
-def _public(count: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int]) -> tuple[Patient, ...]:
-    return public_patients(count, seed, contrasts=contrasts, shape=shape)
+def _public(
+    count: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str
+) -> tuple[Patient, ...]:
+    return public_patients(count, seed, contrasts=contrasts, shape=shape, levels=levels)

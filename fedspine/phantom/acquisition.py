@@ -1,4 +1,4 @@
-"""From tissue to image: signal, coil, noise, counts."""
+"""From tissue to image: signal, coil, metal, noise, counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.patient import Scanner, Volume
-from fedspine.phantom import signal, tissue
+from fedspine.phantom import kspace, signal, tissue
 from fedspine.phantom.anatomy import Anatomy
+from fedspine.phantom.graph import entropy_from, stream
 from fedspine.phantom.grid import block_sum, image_affine
+from fedspine.phantom.implant import disturbance
 from fedspine.phantom.scanner import EVERY_CONTRAST, Protocol, ScannerModel, sensitivity
+from fedspine.phantom.tissue import Tissue
+from fedspine.phantom.view import View
 
 HIGHEST_COUNT = 4095
 """Images have 12 bits."""
@@ -24,16 +28,21 @@ class Subject:
     """What a scanner sees of a person.
 
     Args:
-        anatomy: the grid and the coil's distance follow from it.
+        anatomy: the coil's distance follows from it.
+        view: the field of view and its grid.
         tissues: uint8 (slice, row, column) on the fine grid, values of `Tissue`.
         table: (tissue, column), see `tissue`.
-        texture: float32 (slice, row, column), unevenness of proton density, 1 on average.
+        unevenness: float32 (slice, row, column), of proton density, 1 on average.
     """
 
     anatomy: Anatomy
+    view: View
     tissues: NDArray[np.uint8] = field(repr=False)
     table: NDArray[np.float64] = field(repr=False)
-    texture: NDArray[np.float32] = field(repr=False)
+    unevenness: NDArray[np.float32] = field(repr=False)
+
+
+Coil = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def acquire(
@@ -41,25 +50,56 @@ def acquire(
 ) -> dict[str, Volume]:
     """Scan a subject; a contrast the scanner does not know is absent.
 
-    Voxels are uint16 counts, those of ADC in 1e-6 mm²/s. All volumes share one grid.
+    Voxels are uint16 counts, those of ADC in 1e-6 mm²/s. All volumes share one grid. Each contrast has noise of
+    its own: which others are asked for does not change it, nor does the scanner.
     """
-    field_of_coil = sensitivity(scanner, subject.anatomy, generator)
-    affine = image_affine(subject.anatomy)
+    entropy = entropy_from(generator)
+    coil = sensitivity(scanner, subject.anatomy, subject.view, stream(entropy, "coil"))
+    affine = image_affine(subject.view)
+    metal = _metal(subject)
     volumes = {}
     for contrast in contrasts:
         if contrast not in EVERY_CONTRAST:
             continue
-        protocol = _as_run(scanner.protocols[contrast], generator)
+        own = stream(entropy, contrast)
+        protocol = _as_run(scanner.protocols[contrast], own)
         if contrast == "ADC":
-            counts = _diffusion_map(subject, scanner, protocol, field_of_coil, generator)
+            counts = _diffusion_map(subject, scanner, protocol, coil, metal, own)
         else:
             emitted = tissue_signal(subject.table, contrast, protocol, scanner.field_tesla)
-            gain = scanner.gain * float(np.exp(0.2 * generator.standard_normal()))
-            received = _received(subject, emitted, field_of_coil)
-            counts = (_magnitude(received, scanner.noise, generator) * np.float32(gain)).astype(np.float64)
+            gain = scanner.gain * float(np.exp(0.2 * own.standard_normal()))
+            received = _received(subject, emitted, coil)
+            _disturb(received, subject, metal, contrast, protocol, scanner)
+            image = kspace.magnitude(received, scanner.noise, scanner.matrix, own)
+            counts = (image * np.float32(gain)).astype(np.float64)
         voxels = np.clip(np.rint(counts), 0, HIGHEST_COUNT).astype(np.uint16)
         volumes[contrast] = Volume(voxels, affine, contrast, _record(scanner, protocol))
     return volumes
+
+
+def _metal(subject: Subject) -> NDArray[np.bool_] | None:
+    """Return the voxels that hold metal, (slice, row, column), or None."""
+    inside = subject.tissues == Tissue.METAL
+    return block_sum(inside.astype(np.uint8)) >= 2 if inside.any() else None
+
+
+def _disturb(
+    received: NDArray[np.float32],
+    subject: Subject,
+    metal: NDArray[np.bool_] | None,
+    contrast: str,
+    protocol: Protocol,
+    scanner: ScannerModel,
+) -> None:
+    """Let metal disturb what is received, in place."""
+    if metal is None or not metal.any():
+        return
+    if contrast in ("ADC", "DWI"):
+        sequence = "echo planar"
+    else:
+        sequence = "spin echo" if protocol.inversion_time_ms is None else "inversion recovery"
+    spacing_mm = (subject.view.gap_mm, subject.view.pixel_mm, subject.view.pixel_mm)
+    received *= disturbance(metal, spacing_mm, sequence, scanner.field_tesla)
 
 
 def tissue_signal(
@@ -109,35 +149,21 @@ def _record(scanner: ScannerModel, protocol: Protocol) -> Scanner:
     )
 
 
-def _received(
-    subject: Subject, emitted: NDArray[np.float64], coil: tuple[NDArray[np.float32], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def _received(subject: Subject, emitted: NDArray[np.float64], coil: Coil) -> NDArray[np.float32]:
     """Return what the coil receives, (slice, row, column): the mean of the signed signals within each voxel."""
     voxels: NDArray[np.float32] = block_sum((emitted / _FULL).astype(np.float32)[subject.tissues])
-    voxels *= subject.texture
+    voxels *= subject.unevenness
     voxels *= coil[0][:, None]
     voxels *= coil[1][None, :]
     return voxels
-
-
-def _magnitude(received: NDArray[np.float32], noise: float, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Add complex Gaussian noise and take the magnitude: Rician where there is signal, Rayleigh in air."""
-    real = generator.standard_normal(received.shape, dtype=np.float32)
-    imaginary = generator.standard_normal(received.shape, dtype=np.float32)
-    real *= np.float32(noise)
-    imaginary *= np.float32(noise)
-    real += received
-    real *= real
-    imaginary *= imaginary
-    real += imaginary
-    return np.sqrt(real)
 
 
 def _diffusion_map(
     subject: Subject,
     scanner: ScannerModel,
     protocol: Protocol,
-    coil: tuple[NDArray[np.float32], NDArray[np.float32]],
+    coil: Coil,
+    metal: NDArray[np.bool_] | None,
     generator: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Return the ADC in 1e-6 mm²/s from images with and without diffusion weighting; 0 where neither has signal."""
@@ -145,8 +171,12 @@ def _diffusion_map(
     emitted = tissue_signal(subject.table, "ADC", protocol, scanner.field_tesla)
     weighted = signal.diffusion_weighted(emitted, subject.table[:, tissue.ADC], b_value=b_value)
     # several averages of the weighted image bring both to the same noise
-    without = _magnitude(_received(subject, emitted, coil), scanner.noise, generator)
-    attenuated = _magnitude(_received(subject, weighted, coil), scanner.noise, generator)
+    images = []
+    for strength in (emitted, weighted):
+        received = _received(subject, strength, coil)
+        _disturb(received, subject, metal, "ADC", protocol, scanner)
+        images.append(kspace.magnitude(received, scanner.noise, scanner.matrix, generator))
+    without, attenuated = images
     seen = without > np.float32(4.0 * scanner.noise)
     adc = np.zeros(without.shape)
     adc[seen] = signal.diffusion_coefficient(

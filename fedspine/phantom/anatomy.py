@@ -1,8 +1,9 @@
-"""The anatomy of a phantom: a spine drawn as a map of tissues on a grid finer than the image's.
+"""The anatomy of one person: the curves and measures of a spine, whichever part of it an examination shows.
 
 Everything is laid out in the spine's own frame and bent afterwards: `ap_mm` runs from front to back with its origin at
-the centre of the canal, `along_mm` from head to feet, `lateral_mm` along the slices. Sizes of vertebrae, canal and
-cord lie in the typical literature range of adults.
+the centre of the canal, `along_mm` from the top of C1 to the feet, `lateral_mm` along the slices. Sagittal angles lie
+in the typical range of adults lying on their back, and are not from one source; the Cobb angle of a scoliosis is
+10 degrees or more by definition (Cobb 1948).
 """
 
 from __future__ import annotations
@@ -12,274 +13,170 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.phantom.tissue import Tissue
+from fedspine.phantom import levels
+from fedspine.phantom.view import FINER, View
 
-LEVELS = (
-    *(f"C{number}" for number in range(2, 8)),
-    *(f"T{number}" for number in range(1, 13)),
-    *(f"L{number}" for number in range(1, 6)),
-    *(f"S{number}" for number in range(1, 4)),
-)
-"""Vertebral levels from head to feet; C1 has no body."""
-FINER = 2
-"""The tissue map has this many points per voxel along each axis: where they differ, the voxel holds part of each."""
+YOUNGEST, OLDEST = 18.0, 88.0
+SCOLIOTIC = 0.10
+"""Share of people with a Cobb angle of 10 degrees or more."""
 
-_CONUS = LEVELS.index("L1")
-_KNOTS = np.array([0, 5, 6, 17, 18, 22, 23, 25], dtype=np.float64)
-_PITCH_MM = np.interp(np.arange(26), _KNOTS, [18, 19, 20, 29, 32, 37, 31, 24])
-_DEPTH_MM = np.interp(np.arange(26), _KNOTS, [15, 17, 18, 29, 31, 35, 30, 20])
-_DISC_SHARE = np.interp(np.arange(26), _KNOTS, [0.26, 0.28, 0.20, 0.22, 0.24, 0.30, 0.14, 0.08])
-_CURVE = np.interp(np.arange(26), _KNOTS, [-1.0, -0.6, 0.3, 0.4, -0.5, -1.0, -0.6, 1.0])
+_STEP_MM = 0.5
+_TABLE_MM = np.arange(-60.0, float(levels.EDGES_MM[-1]) + 60.0, _STEP_MM)
+"""The centre line is tabulated at these places along the spine."""
+_ANGLE_LEVELS = ("C1", "C2", "C7", "T1", "T7", "T12", "L1", "L3", "L5", "S1", "S3")
+_ANGLE_AT_MM = np.array([levels.MIDDLE_MM[levels.LEVELS.index(name)] for name in _ANGLE_LEVELS])
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The measures of one spine and of the field of view around it; lengths in mm.
+    """The measures of one spine; lengths in mm.
 
     Args:
-        shape: (slice, row, column) of the image.
-        pixel_mm: in-plane spacing.
-        gap_mm: distance between slice centres.
-        thickness_mm: slice thickness.
-        centre: level index at `centre_mm` below the middle of the image.
-        curvature: bend of the spine, per mm; lordosis is positive.
-        scoliosis: lateral shift per mm along the spine, and per mm².
+        scale: size relative to an average spine, whose sizes `levels` holds.
+        angles: the tangent's angle to the vertical in degrees at C1, C2, C7, T1, T7, T12, L1, L3, L5, S1 and S3;
+            positive where the way down leads backwards.
+        cobb_deg: angle of the main lateral curve.
+        apex_mm, wave_mm: where along the spine that curve is furthest out, and the length of its whole wave.
+        side: the side it is convex to, 1 or -1.
         canal_mm: half depth of the canal.
         cord_mm: half depth of the cord.
         muscle_mm, fat_mm: thickness behind the canal.
         front_mm: distance from the canal to the air in front.
-        canal_column: place of the canal from the front, as a share of the image.
-        dry: degenerated discs, by level.
-        modic: 0, or Modic change of type 1 (oedema) or 2 (fat), by level.
-        tilt: turn of the image about the feet-head and the left-right axis, in radians.
+        leanness: 0 to 1, how much muscle there is where else fat would lie.
     """
 
-    shape: tuple[int, int, int]
-    pixel_mm: float
-    gap_mm: float
-    thickness_mm: float
-    centre: int
-    centre_mm: float
-    curvature: float
-    scoliosis: tuple[float, float]
+    scale: float
+    angles: tuple[float, ...] = field(repr=False)
+    cobb_deg: float
+    apex_mm: float
+    wave_mm: float
+    side: float
     canal_mm: float
     cord_mm: float
     muscle_mm: float
     fat_mm: float
     front_mm: float
-    canal_column: float
-    dry: tuple[bool, ...] = field(repr=False)
-    modic: tuple[int, ...] = field(repr=False)
-    tilt: tuple[float, float] = (0.0, 0.0)
+    leanness: float
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Coordinates of the fine grid in the spine's frame; float32, mm.
+    """Coordinates of the fine grid in the spine's frame; float32, mm of an average spine.
 
     Args:
         ap_mm: (row, column), from front to back, 0 at the centre of the canal.
-        along_mm: (row, column), from head to feet along the spine, 0 at the centre of the anatomy's `centre` level.
-        lateral_mm: (slice, row), 0 at the midline.
+        along_mm: (row, column), from the top of C1 to the feet along the spine.
+        lateral_mm: (slice, row), 0 at the midline of the spine.
+        behind_mm: (row, column), like `ap_mm`, but from a line that follows the spine smoothly: soft tissue and skin.
     """
 
     ap_mm: NDArray[np.float32] = field(repr=False)
     along_mm: NDArray[np.float32] = field(repr=False)
     lateral_mm: NDArray[np.float32] = field(repr=False)
+    behind_mm: NDArray[np.float32] = field(repr=False)
 
 
-def draw_anatomy(generator: np.random.Generator, shape: tuple[int, int, int], centre: int, mimics: float) -> Anatomy:
-    """Draw a spine seen around the level `centre`; `mimics` is the share of levels with Modic change."""
-    slices, rows, columns = shape
-    age = generator.uniform()
-    cervical = centre < 6
-    field_mm = generator.uniform(185.0, 225.0)
-    gap_mm = round(min(5.5, generator.uniform(46.0, 54.0) / slices), 2)
-    modic = np.where(generator.uniform(size=26) < mimics * (0.5 + age), generator.integers(1, 3, size=26), 0)
+def draw_age(stream: np.random.Generator) -> float:
+    """Draw a patient's age in years."""
+    return float(np.round(stream.uniform(YOUNGEST, OLDEST), 1))
+
+
+def draw_anatomy(stream: np.random.Generator, *, age: float) -> Anatomy:
+    """Draw a spine; the aged are more stooped, leaner in muscle and more often scoliotic."""
+    old = (age - YOUNGEST) / (OLDEST - YOUNGEST)
+    kyphosis = float(np.clip(stream.normal(34.0 + 10.0 * old, 8.0), 15.0, 65.0))
+    lordosis = float(np.clip(stream.normal(50.0 - 4.0 * old, 9.0), 22.0, 75.0))
+    neck = float(np.clip(stream.normal(14.0, 9.0), -8.0, 35.0))
+    l1 = -0.30 * lordosis + float(stream.normal(0.0, 3.0))
+    t1, s1 = l1 + 2.0 + kyphosis, l1 + lordosis
+    angles = (
+        *(t1 - neck - 4.0, t1 - neck, t1, t1, l1 + 0.45 * kyphosis, l1 + 2.0, l1, l1 + 0.33 * lordosis),
+        *(l1 + 0.70 * lordosis, s1, s1 + float(stream.uniform(5.0, 25.0))),
+    )
+    scoliotic = bool(stream.uniform() < SCOLIOTIC * (0.6 + 0.8 * old))
+    cobb = float(np.clip(10.0 + stream.exponential(9.0), 10.0, 40.0)) if scoliotic else float(stream.uniform(0.0, 6.0))
     return Anatomy(
-        shape=shape,
-        pixel_mm=round(field_mm / max(rows, columns), 4),
-        gap_mm=gap_mm,
-        thickness_mm=round(0.9 * gap_mm, 2),
-        centre=centre,
-        centre_mm=float(generator.uniform(-0.22, 0.22) * field_mm),
-        curvature=float(_CURVE[centre] * generator.uniform(0.0008, 0.0024)),
-        scoliosis=(float(generator.normal(0.0, 0.02)), float(generator.normal(0.0, 0.0001))),
-        canal_mm=float(generator.uniform(7.5, 9.5)),
-        cord_mm=float(generator.uniform(3.6, 4.6) * (1.1 if cervical else 0.95)),
-        muscle_mm=float(generator.uniform(28.0, 42.0)),
-        fat_mm=float(generator.uniform(5.0, 22.0)),
-        front_mm=float(generator.uniform(34.0, 50.0) if cervical else generator.uniform(60.0, 110.0)),
-        canal_column=float(generator.uniform(0.50, 0.62)),
-        dry=tuple(bool(value) for value in generator.uniform(size=26) < 0.15 + 0.55 * age),
-        modic=tuple(int(value) for value in modic),
-        tilt=(float(generator.normal(0.0, 0.05)), float(generator.normal(0.0, 0.04))),
+        scale=float(np.clip(stream.normal(1.0, 0.06), 0.85, 1.15)),
+        angles=angles,
+        cobb_deg=cobb,
+        apex_mm=float(levels.MIDDLE_MM[int(stream.choice((14, 20)))] + stream.uniform(-30.0, 30.0)),
+        wave_mm=float(stream.uniform(280.0, 420.0)),
+        side=float(stream.choice((-1.0, 1.0))),
+        canal_mm=float(stream.uniform(7.5, 9.5)),
+        cord_mm=float(stream.uniform(3.6, 4.6)),
+        muscle_mm=float(stream.uniform(28.0, 42.0)),
+        fat_mm=float(stream.uniform(5.0, 26.0)),
+        front_mm=float(stream.uniform(80.0, 130.0)),
+        leanness=float(np.clip(stream.normal(0.75 - 0.45 * old, 0.12), 0.05, 0.95)),
     )
 
 
-def frame_of(anatomy: Anatomy) -> Frame:
-    """Bend the fine grid straight."""
-    slices, rows, columns = (FINER * length for length in anatomy.shape)
-    step_mm = anatomy.pixel_mm / FINER
-    down_mm = (np.arange(rows) - (rows - 1) / 2) * step_mm - anatomy.centre_mm
-    back_mm = (np.arange(columns) + 0.5 - columns * anatomy.canal_column) * step_mm
-    # the points of a slice lie within its thickness, not within the gap
-    middle_mm = (np.arange(anatomy.shape[0]) - (anatomy.shape[0] - 1) / 2) * anatomy.gap_mm
-    within_mm = ((np.arange(FINER) + 0.5) / FINER - 0.5) * anatomy.thickness_mm
-    across_mm = (middle_mm[:, None] + within_mm[None, :]).reshape(slices)
-    bend_mm = anatomy.curvature * down_mm * down_mm
-    slope = np.clip(2.0 * anatomy.curvature * down_mm, -0.45, 0.45)
-    ap_mm = back_mm[None, :] - bend_mm[:, None]
-    along_mm = down_mm[:, None] + slope[:, None] * ap_mm
-    shift_mm = anatomy.scoliosis[0] * down_mm + anatomy.scoliosis[1] * down_mm * down_mm
-    lateral_mm = across_mm[:, None] - shift_mm[None, :]
-    return Frame(ap_mm.astype(np.float32), along_mm.astype(np.float32), lateral_mm.astype(np.float32))
+Line = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def level_edges_mm(anatomy: Anatomy) -> NDArray[np.float64]:
-    """Return where each level begins along the spine, (27,) in mm; a level is a body and the disc below it."""
-    edges = np.concatenate([[0.0], np.cumsum(_PITCH_MM)])
-    body_mm = _PITCH_MM[anatomy.centre] * (1.0 - _DISC_SHARE[anatomy.centre])
-    return np.asarray(edges - edges[anatomy.centre] - body_mm / 2)
+def centre_line(anatomy: Anatomy, turn_deg: float = 0.0, smooth_mm: float = 0.0) -> Line:
+    """Return (back_mm, down_mm, angle) of the canal at every place of the table along the spine, each (place,).
 
-
-def body_depth_mm(level: int) -> float:
-    """Return the depth of a vertebral body from front to back."""
-    return float(_DEPTH_MM[level])
-
-
-def body_height_mm(level: int) -> float:
-    """Return the height of a vertebral body."""
-    return float(_PITCH_MM[level] * (1.0 - _DISC_SHARE[level]))
-
-
-def body_centre_mm(anatomy: Anatomy, level: int) -> float:
-    """Return the `ap_mm` of a body's centre: in front of the canal, behind a ligament."""
-    return -(anatomy.canal_mm + 1.5 + body_depth_mm(level) / 2)
-
-
-@dataclass(frozen=True, eq=False)
-class _Column:
-    """Where each point of the fine plane lies in the column of vertebrae, each (row, column).
-
-    `level` is the index of the level, `height` runs from -1 to 1 over a body and beyond 1 in the disc below it.
+    The spine is turned by `turn_deg`. With `smooth_mm`, the angle is averaged over that length: so skin follows.
     """
-
-    level: NDArray[np.intp] = field(repr=False)
-    height: NDArray[np.float32] = field(repr=False)
-
-
-def paint_spine(anatomy: Anatomy, frame: Frame) -> NDArray[np.uint8]:
-    """Return the tissue map of a spine without a tumour, uint8 (slice, row, column) on the fine grid."""
-    edges = level_edges_mm(anatomy).astype(np.float32)
-    level = np.clip(np.searchsorted(edges, frame.along_mm, side="right") - 1, 0, len(LEVELS) - 1)
-    pitch = _PITCH_MM.astype(np.float32)[level]
-    body = (1.0 - _DISC_SHARE).astype(np.float32)[level]
-    height = (frame.along_mm - edges[level]) / (pitch * body) * np.float32(2.0) - np.float32(1.0)
-    column = _Column(level, height)
-    tissues = np.empty((frame.lateral_mm.shape[0], *frame.ap_mm.shape), dtype=np.uint8)
-    tissues[:] = _surroundings(anatomy, frame)
-    lateral_squared = frame.lateral_mm * frame.lateral_mm
-    _paint_vessel(tissues, anatomy, frame)
-    _paint_bodies(tissues, anatomy, frame, column, lateral_squared)
-    _paint_arches(tissues, anatomy, frame, column, lateral_squared)
-    _paint_canal(tissues, anatomy, frame, column, lateral_squared)
-    return tissues
+    angle = np.deg2rad(np.interp(_TABLE_MM, _ANGLE_AT_MM, anatomy.angles) - turn_deg)
+    if smooth_mm:
+        width = int(smooth_mm / _STEP_MM)
+        total = np.cumsum(np.concatenate([np.full(width, angle[0]), angle, np.full(width, angle[-1])]))
+        angle = (total[2 * width :] - total[: -2 * width]) / (2 * width)
+    return np.cumsum(np.sin(angle)) * _STEP_MM, np.cumsum(np.cos(angle)) * _STEP_MM, angle
 
 
-def _surroundings(anatomy: Anatomy, frame: Frame) -> NDArray[np.uint8]:
-    """Return the plane of soft tissue and air, (row, column), before bone and canal are drawn into it."""
-    behind_mm = anatomy.canal_mm + anatomy.muscle_mm
-    plane = np.full(frame.ap_mm.shape, Tissue.MUSCLE, dtype=np.uint8)
-    plane[frame.ap_mm > behind_mm] = Tissue.FAT
-    plane[frame.ap_mm > behind_mm + anatomy.fat_mm] = Tissue.AIR
-    plane[frame.ap_mm < -anatomy.canal_mm] = Tissue.FAT
-    plane[frame.ap_mm < -(anatomy.canal_mm + body_depth_mm(anatomy.centre))] = Tissue.ORGAN
-    plane[frame.ap_mm < -anatomy.front_mm] = Tissue.AIR
-    return plane
+def sideways_mm(anatomy: Anatomy, along_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far the spine lies aside at these places: a wave whose angle between inflections is the Cobb angle."""
+    slope = np.tan(np.deg2rad(anatomy.cobb_deg) / 2.0)
+    turns = 2.0 * np.pi * (along_mm - anatomy.apex_mm) / anatomy.wave_mm
+    return np.asarray(anatomy.side * slope * anatomy.wave_mm / (2.0 * np.pi) * np.cos(turns))
 
 
-def _paint_vessel(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame) -> None:
-    """Draw the tube in front of the spine: the airway at the neck, the aorta below, dark because its blood flows."""
-    cervical = anatomy.centre < 6
-    centre_mm = -(anatomy.canal_mm + body_depth_mm(anatomy.centre) + 15.0)
-    along_ap = ((frame.ap_mm - np.float32(centre_mm)) / np.float32(7.0 if cervical else 9.0)) ** 2
-    aside_mm = np.float32(0.0 if cervical else 8.0)
-    along_lateral = ((frame.lateral_mm - aside_mm) / np.float32(9.0)) ** 2
-    inside = along_ap[None] + along_lateral[:, :, None] < 1.0
-    np.copyto(tissues, np.uint8(Tissue.AIR if cervical else Tissue.VESSEL), where=inside)
+def turn_of(anatomy: Anatomy, level: int) -> float:
+    """Return the degrees by which a patient's head and shoulders are bedded so that the level lies more upright."""
+    if level >= levels.L1:
+        return 0.0
+    return 0.7 * float(np.interp(levels.MIDDLE_MM[level], _ANGLE_AT_MM, anatomy.angles))
 
 
-def _paint_bodies(
-    tissues: NDArray[np.uint8],
-    anatomy: Anatomy,
-    frame: Frame,
-    column: _Column,
-    lateral_squared: NDArray[np.float32],
-) -> None:
-    """Draw vertebral bodies with their endplates, and discs."""
-    depth = _DEPTH_MM.astype(np.float32)[column.level]
-    in_disc = column.height > 1.0
-    dry = np.array(anatomy.dry)[column.level]
-    modic = np.array(anatomy.modic)[column.level]
-    plane = np.where(in_disc, np.where(dry, Tissue.DRY_DISC, Tissue.DISC), Tissue.MARROW).astype(np.uint8)
-    near_disc = (column.height > 0.45) & ~in_disc
-    plane[near_disc & (modic == 1)] = Tissue.MARROW_OEDEMA
-    plane[near_disc & (modic == 2)] = Tissue.MARROW_FAT
-    plane[(np.abs(column.height) > 0.93) & (column.height < 1.05)] = Tissue.CORTEX
-    # a body is waisted; a dry disc bulges
-    waist = 1.0 - np.float32(0.10) * np.maximum(0.0, 1.0 - column.height**2)
-    bulge = np.where(in_disc & dry, np.float32(1.12), np.float32(1.0))
-    half_mm = depth / 2 * waist.astype(np.float32) * bulge
-    centre_mm = -(np.float32(anatomy.canal_mm + 1.5) + depth / 2)
-    along_ap = ((frame.ap_mm - centre_mm) / half_mm) ** 2
-    width_mm = np.float32(0.68 * body_depth_mm(anatomy.centre))
-    along_lateral = (lateral_squared / (width_mm * width_mm)) ** 2
-    total = along_ap[None] + along_lateral[:, :, None]
-    np.copyto(tissues, np.uint8(Tissue.CORTEX), where=total < 1.0)
-    np.copyto(tissues, plane[None], where=total < 0.86)
+def frame_of(anatomy: Anatomy, view: View) -> Frame:
+    """Bend the fine grid of a view straight."""
+    slices, rows, columns = (FINER * length for length in view.shape)
+    step_mm = view.pixel_mm / FINER / anatomy.scale
+    turn = turn_of(anatomy, view.level)
+    back, down, angle = centre_line(anatomy, turn)
+    here = _index(float(levels.MIDDLE_MM[view.level]))
+    down_mm = (np.arange(rows) - (rows - 1) / 2) * step_mm - view.offset_mm / anatomy.scale + down[here]
+    back_mm = (np.arange(columns) + 0.5 - columns * view.column) * step_mm + back[here]
+    place = np.interp(down_mm, down, _TABLE_MM)[:, None]
+    sine, cosine = np.sin(angle), np.cos(angle)
+    # the nearest place on the line: three steps of Newton from the one at the same height
+    for _ in range(3):
+        index = _index(place)
+        ahead = (down_mm[:, None] - down[index]) * cosine[index] + (back_mm - back[index]) * sine[index]
+        place = _TABLE_MM[index] + np.clip(ahead, -25.0, 25.0)
+    index = _index(place)
+    across = (back_mm - back[index]) * cosine[index] - (down_mm[:, None] - down[index]) * sine[index]
+    smooth_back, smooth_down, _ = centre_line(anatomy, turn, smooth_mm=70.0)
+    shift = np.interp(levels.MIDDLE_MM[view.level], _TABLE_MM, back - smooth_back)
+    skin = np.interp(down_mm, smooth_down, smooth_back) + shift
+    # the points of a slice lie within its thickness, not within the gap
+    middle_mm = (np.arange(view.shape[0]) - (view.shape[0] - 1) / 2) * view.gap_mm
+    within_mm = ((np.arange(FINER) + 0.5) / FINER - 0.5) * view.thickness_mm
+    aside_mm = ((middle_mm[:, None] + within_mm[None, :]).reshape(slices) + view.aside_mm) / anatomy.scale
+    spine = sideways_mm(anatomy, np.interp(down_mm, down, _TABLE_MM))
+    spine = spine - sideways_mm(anatomy, levels.MIDDLE_MM[view.level : view.level + 1])
+    return Frame(
+        ap_mm=across.astype(np.float32),
+        along_mm=place.astype(np.float32),
+        lateral_mm=(aside_mm[:, None] - spine[None, :]).astype(np.float32),
+        behind_mm=(back_mm[None, :] - skin[:, None]).astype(np.float32),
+    )
 
 
-def _paint_arches(
-    tissues: NDArray[np.uint8],
-    anatomy: Anatomy,
-    frame: Frame,
-    column: _Column,
-    lateral_squared: NDArray[np.float32],
-) -> None:
-    """Draw spinous processes on the midline, pedicles and nerve foramina beside the canal."""
-    canal_mm = anatomy.canal_mm
-    process = (frame.ap_mm > canal_mm + 3.0) & (frame.ap_mm < canal_mm + 3.0 + 0.62 * anatomy.muscle_mm)
-    process &= np.abs(column.height - 0.35) < 0.55
-    np.copyto(tissues, np.uint8(Tissue.MARROW), where=process[None] & (lateral_squared < 12.0)[:, :, None])
-    beside = ((lateral_squared > (canal_mm + 1.5) ** 2) & (lateral_squared < (canal_mm + 11.0) ** 2))[:, :, None]
-    level_with_canal = (frame.ap_mm > -canal_mm - 1.5) & (frame.ap_mm < canal_mm + 9.0)
-    pedicle = level_with_canal & (column.height < 0.15)
-    foramen = level_with_canal & (column.height >= 0.15) & (frame.ap_mm < canal_mm)
-    np.copyto(tissues, np.uint8(Tissue.MARROW), where=pedicle[None] & beside)
-    np.copyto(tissues, np.uint8(Tissue.FAT), where=foramen[None] & beside)
-    root = foramen & (np.abs(column.height - 0.6) < 0.22) & (np.abs(frame.ap_mm) < 3.0)
-    np.copyto(tissues, np.uint8(Tissue.ROOTS), where=root[None] & beside)
-
-
-def _paint_canal(
-    tissues: NDArray[np.uint8],
-    anatomy: Anatomy,
-    frame: Frame,
-    column: _Column,
-    lateral_squared: NDArray[np.float32],
-) -> None:
-    """Draw epidural fat, the sac of fluid, and in it the cord or, below the conus, the nerve roots."""
-    canal_mm = np.float32(anatomy.canal_mm)
-    across = (lateral_squared / (canal_mm * np.float32(1.25)) ** 2)[:, :, None]
-    fat = ((frame.ap_mm - np.float32(1.5)) / (canal_mm + np.float32(2.0))) ** 2
-    np.copyto(tissues, np.uint8(Tissue.FAT), where=fat[None] + across < 1.0)
-    total = ((frame.ap_mm / canal_mm) ** 2)[None] + across
-    np.copyto(tissues, np.uint8(Tissue.CSF), where=total < 0.92)
-    roots = (column.level > _CONUS) & (frame.ap_mm > 0.5) & (column.level < LEVELS.index("S2"))
-    np.copyto(tissues, np.uint8(Tissue.ROOTS), where=roots[None] & (total < 0.75))
-    cord_mm = np.float32(anatomy.cord_mm)
-    from_front = ((frame.ap_mm - np.float32(0.4)) / cord_mm) ** 2
-    from_side = lateral_squared / (cord_mm * np.float32(1.4)) ** 2
-    inside = from_front[None] + from_side[:, :, None] < 1.0
-    np.copyto(tissues, np.uint8(Tissue.CORD), where=inside & (column.level <= _CONUS)[None])
+def _index(place_mm: float | NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the nearest entry of the table."""
+    steps = np.rint((np.asarray(place_mm) - _TABLE_MM[0]) / _STEP_MM)
+    return np.asarray(np.clip(steps, 0, len(_TABLE_MM) - 1).astype(np.intp))

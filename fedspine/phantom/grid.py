@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.phantom.anatomy import Anatomy
+from fedspine.phantom.view import View
 
 Number = TypeVar("Number", np.float32, np.uint8)
 
@@ -24,21 +24,21 @@ def block_sum(fine: NDArray[Number]) -> NDArray[Number]:
     return rows[:, :, 0::2] + rows[:, :, 1::2]
 
 
-def image_affine(anatomy: Anatomy) -> NDArray[np.float64]:
+def image_affine(view: View) -> NDArray[np.float64]:
     """Return the (4, 4) affine from (slice, row, column, 1) to DICOM's LPS axes in mm; the middle lies near 0.
 
     A sagittal image: columns run from front to back, rows from head to feet, slices from left to right, all turned by
-    the anatomy's tilt.
+    the view's tilt.
     """
-    about_z, about_x = anatomy.tilt
+    about_z, about_x = view.tilt
     turn_z = np.array([[np.cos(about_z), -np.sin(about_z), 0], [np.sin(about_z), np.cos(about_z), 0], [0, 0, 1]])
     turn_x = np.array([[1, 0, 0], [0, np.cos(about_x), -np.sin(about_x)], [0, np.sin(about_x), np.cos(about_x)]])
     axes = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
     turned = (turn_z[:, :, None] * turn_x[None, :, :]).sum(axis=1)
     directions = (turned[:, :, None] * axes[None, :, :]).sum(axis=1)
-    spacing = np.array([anatomy.gap_mm, anatomy.pixel_mm, anatomy.pixel_mm])
+    spacing = np.array([view.gap_mm, view.pixel_mm, view.pixel_mm])
     affine = np.eye(4)
     affine[:3, :3] = np.round(directions, 10) * spacing
-    middle = (np.array(anatomy.shape) - 1) / 2
+    middle = (np.array(view.shape) - 1) / 2
     affine[:3, 3] = np.round(-(affine[:3, :3] * middle).sum(axis=1), 6)
     return affine

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.phantom import anatomy as spine
-from fedspine.phantom.anatomy import FINER, Anatomy, Frame
+from fedspine.phantom import levels
+from fedspine.phantom.anatomy import Anatomy, Frame
+from fedspine.phantom.bones import SPONGY
 from fedspine.phantom.grid import block_sum
+from fedspine.phantom.outcome import growth
+from fedspine.phantom.shapes import box_of, distance_in
 from fedspine.phantom.tissue import Tissue
 from fedspine.phantom.tumour import INTRADURAL, INTRAMEDULLARY, VERTEBRAL, TumourType
+from fedspine.phantom.view import FINER
 
-_BONE = (Tissue.MARROW, Tissue.CORTEX, Tissue.MARROW_OEDEMA, Tissue.MARROW_FAT)
-_SAC = (Tissue.CSF, Tissue.CORD, Tissue.ROOTS)
+_BONE = (*SPONGY, Tissue.CORTEX)
+_SAC = (Tissue.CSF, Tissue.CORD, Tissue.ROOTS, Tissue.OEDEMA)
 _REACH = 1.45
 """No lobe, blur or oedema reaches further than this many radii from the centre."""
 
@@ -25,6 +29,7 @@ class Lesion:
 
     Args:
         tissues: what it grows into.
+        compartment: of the tumour.
         centre_mm, radius_mm: in the spine's frame.
         lobulation, infiltration, oedema: relative to the radius.
         core: radius of the cyst or necrosis relative to the lesion's; 0 for none.
@@ -32,6 +37,7 @@ class Lesion:
     """
 
     tissues: tuple[Tissue, ...]
+    compartment: str
     centre_mm: tuple[float, float, float]
     radius_mm: tuple[float, float, float]
     lobulation: float
@@ -41,30 +47,52 @@ class Lesion:
     phases: tuple[float, float, float]
 
 
-def draw_lesions(tumour: TumourType, anatomy: Anatomy, generator: np.random.Generator) -> tuple[Lesion, ...]:
-    """Draw the lesions of one patient; the first lies at the anatomy's centre level."""
-    others = generator.permutation(np.array([-3, -2, -1, 1, 2, 3]))[: min(3, generator.poisson(tumour.extra))]
-    levels = [anatomy.centre, *(anatomy.centre + int(step) for step in others)]
-    return tuple(_draw(tumour, anatomy, level, generator) for level in levels if 0 <= level < len(spine.LEVELS))
+def draw_lesions(
+    stream: np.random.Generator, *, tumour: TumourType | None, anatomy: Anatomy, level: int
+) -> tuple[Lesion, ...]:
+    """Draw the lesions of one patient; the first lies at `level`."""
+    if tumour is None:
+        return ()
+    others = stream.permutation(np.array([-3, -2, -1, 1, 2, 3]))[: min(3, stream.poisson(tumour.extra))]
+    places = [level, *(level + int(step) for step in others)]
+    lowest = levels.C2 if tumour.compartment == VERTEBRAL else levels.C1  # the ring of C1 has no body
+    return tuple(
+        _draw(tumour, anatomy, place, place != level, stream) for place in places if lowest <= place < levels.COUNT
+    )
 
 
-def _draw(tumour: TumourType, anatomy: Anatomy, level: int, generator: np.random.Generator) -> Lesion:
-    further = level != anatomy.centre
+def grown(_: np.random.Generator, *, lesions: tuple[Lesion, ...], doubling: float, months: float) -> tuple[Lesion, ...]:
+    """Return the lesions `months` after the first study; within the cord they can only lengthen."""
+    factor = growth(doubling, months)
+    return tuple(replace(lesion, radius_mm=_larger(lesion, factor)) for lesion in lesions)
+
+
+def _larger(lesion: Lesion, factor: float) -> tuple[float, float, float]:
+    front, along, across = lesion.radius_mm
+    if lesion.compartment == INTRAMEDULLARY:  # all the volume goes into length
+        return front, min(90.0, along * factor**3), across
+    return front * factor, along * factor, across * factor
+
+
+def _draw(tumour: TumourType, anatomy: Anatomy, level: int, further: bool, generator: np.random.Generator) -> Lesion:
     radius_mm = generator.uniform(*tumour.diameter_mm) / 2 * (0.7 if further else 1.0)
     tissues, centre_mm, radii_mm = _place(tumour, anatomy, level, radius_mm, generator)
-    edges = spine.level_edges_mm(anatomy)
-    along_mm = edges[level] + spine.body_height_mm(level) / 2 + centre_mm[1]
     # the margin of one tumour differs from the next about as much as the types differ among themselves
     uneven, blurred, swollen = np.exp(0.35 * generator.standard_normal(3))
     return Lesion(
         tissues=tissues,
-        centre_mm=(centre_mm[0], float(along_mm), centre_mm[2]),
+        compartment=tumour.compartment,
+        centre_mm=(centre_mm[0], float(levels.MIDDLE_MM[level]) + centre_mm[1], centre_mm[2]),
         radius_mm=radii_mm,
         lobulation=float(min(0.30, tumour.lobulation * uneven)),
         infiltration=float(min(0.30, tumour.infiltration * blurred)),
         oedema=float(min(0.42, tumour.oedema * swollen)),
         core=float(generator.uniform(0.3, 0.65)) if generator.uniform() < tumour.core else 0.0,
-        phases=tuple(generator.uniform(0.0, 2.0 * np.pi, size=3)),
+        phases=(
+            float(generator.uniform(0.0, 2.0 * np.pi)),
+            float(generator.uniform(0.0, 2.0 * np.pi)),
+            float(generator.uniform(0.0, 2.0 * np.pi)),
+        ),
     )
 
 
@@ -78,11 +106,11 @@ def _place(
     canal_mm, cord_mm = anatomy.canal_mm, anatomy.cord_mm
     along_mm = float(generator.uniform(-6.0, 6.0))
     if tumour.compartment == INTRAMEDULLARY:
-        wide_mm = cord_mm * generator.uniform(1.1, 1.6)
+        wide_mm = float(cord_mm * generator.uniform(1.1, 1.6))
         centre = (float(generator.normal(0.4, 0.8)), along_mm, float(generator.normal(0.0, 1.2)))
-        return _SAC, centre, (wide_mm, radius_mm, wide_mm * 1.25)
+        return _SAC, centre, (wide_mm, float(radius_mm), wide_mm * 1.25)
     if tumour.compartment == INTRADURAL:
-        wide_mm = min(radius_mm, canal_mm * generator.uniform(0.55, 0.9))
+        wide_mm = float(min(radius_mm, canal_mm * generator.uniform(0.55, 0.9)))
         side = generator.choice((-1.0, 1.0))
         aside_mm = float(side * generator.uniform(0.15, 0.6) * canal_mm)
         centre = (float(generator.uniform(-0.45, 0.45) * canal_mm), along_mm, aside_mm)
@@ -90,59 +118,37 @@ def _place(
         out = "nerve sheath" in tumour.name or tumour.name == "schwannoma"
         if out and generator.uniform() < 0.4:
             return (*_SAC, Tissue.FAT, Tissue.MUSCLE), centre, (wide_mm, radius_mm * 0.8, wide_mm * 2.2)
-        return _SAC, centre, (wide_mm, radius_mm, wide_mm * 1.1)
-    depth_mm, height_mm = spine.body_depth_mm(level), spine.body_height_mm(level)
+        return _SAC, centre, (wide_mm, float(radius_mm), wide_mm * 1.1)
+    depth_mm, height_mm = float(levels.DEPTH_MM[level]), levels.body_height_mm(level)
     shape = generator.uniform(0.8, 1.2, size=2)
-    ahead_mm = spine.body_centre_mm(anatomy, level) + float(generator.uniform(-0.2, 0.35)) * depth_mm
+    ahead_mm = -(canal_mm + 1.5 + depth_mm / 2) + float(generator.uniform(-0.2, 0.35)) * depth_mm
     centre = (ahead_mm, float(generator.uniform(-0.2, 0.2)) * height_mm, float(generator.normal(0.0, 5.0)))
     through = generator.uniform() < 2.5 * tumour.lobulation
-    tissues = (*_BONE, Tissue.FAT, Tissue.CSF, Tissue.ORGAN) if through else _BONE
-    return tissues, centre, (radius_mm * float(shape[0]), radius_mm, radius_mm * float(shape[1]))
+    tissues = (*_BONE, Tissue.FAT, Tissue.CSF, Tissue.ORGAN, Tissue.LIGAMENT) if through else _BONE
+    return tissues, centre, (float(radius_mm * shape[0]), float(radius_mm), float(radius_mm * shape[1]))
 
 
-def paint_lesion(
-    tissues: NDArray[np.uint8], frame: Frame, lesion: Lesion, compartment: str, generator: np.random.Generator
-) -> None:
+def paint_lesion(tissues: NDArray[np.uint8], frame: Frame, lesion: Lesion, generator: np.random.Generator) -> None:
     """Draw one lesion, its core and its oedema into a fine tissue map, (slice, row, column), in place."""
-    box = _box(frame, lesion)
+    reach = (_REACH * lesion.radius_mm[0], _REACH * lesion.radius_mm[1], _REACH * lesion.radius_mm[2])
+    box = box_of(frame, lesion.centre_mm, reach)
     if box is None:
         return
     view = tissues[box]
-    across = (frame.lateral_mm[box[0], box[1]].astype(np.float64) - lesion.centre_mm[2])[:, :, None]
-    front = (frame.ap_mm[box[1], box[2]].astype(np.float64) - lesion.centre_mm[0])[None]
-    along = (frame.along_mm[box[1], box[2]].astype(np.float64) - lesion.centre_mm[1])[None]
-    front, along, across = front / lesion.radius_mm[0], along / lesion.radius_mm[1], across / lesion.radius_mm[2]
+    front, along, across = distance_in(frame, box, lesion.centre_mm, lesion.radius_mm)
     distance = np.sqrt(across * across + front * front + along * along)
     lobes = np.sin(3.1 * along + lesion.phases[0]) * np.sin(2.3 * across + lesion.phases[1])
     lobes = lobes + np.sin(4.3 * front - 2.2 * along + lesion.phases[2])
     edge = distance + lesion.lobulation * lobes
     blurred = edge + lesion.infiltration * generator.uniform(-1.0, 1.0, size=edge.shape)
     swelling = {VERTEBRAL: (Tissue.MARROW_OEDEMA, (Tissue.MARROW,))}.get(
-        compartment, (Tissue.OEDEMA, (Tissue.CORD, Tissue.ROOTS))
+        lesion.compartment, (Tissue.OEDEMA, (Tissue.CORD, Tissue.ROOTS))
     )
     if lesion.oedema > 0.0:
         view[(edge < 1.0 + lesion.oedema) & np.isin(view, swelling[1])] = swelling[0]
-    grown = np.isin(view, (*lesion.tissues, swelling[0])) & (blurred < 1.0)
-    view[grown] = Tissue.TUMOUR
-    view[grown & (distance + 0.5 * lesion.lobulation * lobes < lesion.core)] = Tissue.CORE
-
-
-def _box(frame: Frame, lesion: Lesion) -> tuple[slice, slice, slice] | None:
-    """Return the part of the fine grid that the lesion can reach, or None if it lies outside."""
-    near = np.abs(frame.along_mm - lesion.centre_mm[1]) < _REACH * lesion.radius_mm[1]
-    near &= np.abs(frame.ap_mm - lesion.centre_mm[0]) < _REACH * lesion.radius_mm[0]
-    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-    if rows.size == 0:
-        return None
-    beside = np.abs(frame.lateral_mm[:, rows[0] : rows[-1] + 1] - lesion.centre_mm[2]) < _REACH * lesion.radius_mm[2]
-    slices = np.flatnonzero(beside.any(axis=1))
-    if slices.size == 0:
-        return None
-    return (
-        slice(int(slices[0]), int(slices[-1]) + 1),
-        slice(int(rows[0]), int(rows[-1]) + 1),
-        slice(int(columns[0]), int(columns[-1]) + 1),
-    )
+    growing = np.isin(view, (*lesion.tissues, swelling[0])) & (blurred < 1.0)
+    view[growing] = Tissue.TUMOUR
+    view[growing & (distance + 0.5 * lesion.lobulation * lobes < lesion.core)] = Tissue.CORE
 
 
 def lesion_mask(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,146 +12,162 @@ from numpy.typing import NDArray
 from fedspine.cohort.patient import Patient, Scanner, Volume
 from fedspine.errors import InputError
 from fedspine.phantom.acquisition import Subject, acquire
-from fedspine.phantom.anatomy import LEVELS, Anatomy, draw_anatomy, frame_of, paint_spine
-from fedspine.phantom.genome import CLASSES, Genome, draw_genome, tumour_tissues
+from fedspine.phantom.anatomy import Anatomy
+from fedspine.phantom.genome import CLASSES, Pathways
+from fedspine.phantom.graph import Entropy, entropy_from, run, stream
 from fedspine.phantom.grid import image_affine
-from fedspine.phantom.lesion import draw_lesions, lesion_mask, paint_lesion
+from fedspine.phantom.hospital import Hospital
+from fedspine.phantom.implant import Implant
+from fedspine.phantom.lesion import Lesion
+from fedspine.phantom.levels import EVERY_LEVEL, LEVELS, parse_levels
+from fedspine.phantom.person import GRAPH, Request
 from fedspine.phantom.scanner import CONTRASTS, ScannerModel
-from fedspine.phantom.tissue import healthy_tissues
-from fedspine.phantom.tumour import TumourType, tumours_of
+from fedspine.phantom.tumour import TumourType
+from fedspine.phantom.view import View
+from fedspine.phantom.wear import Wear
 
 _SMALLEST = (2, 16, 16)
-_FOLLOW_UP_MONTHS = 60.0
+_KEPT = (
+    *("label", "age", "tumour", "mutations", "pathways", "omics", "grade", "hazard", "outcome", "doubling", "anatomy"),
+    *("wear", "implant", "size", "view", "tissues", "table", "unevenness", "mask", "scanner", "months"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A person; nothing here depends on a scanner.
+    """A person in one examination; nothing but `scanner` depends on a scanner.
 
     Args:
+        entropy: 128 bits from which every stream of this person is derived.
+        do: the interventions that made this one.
         label: one of `genome.CLASSES`.
+        age: in years.
         tumour: the tumour's type, `None` in a normal person.
-        genome: what caused tissue and omics.
-        anatomy: measures of the spine and the field of view.
+        mutations: (6,) counts in the order of `genome.MUTATIONS`.
+        pathways: what they amount to.
+        omics: (column,) in the order of `genome.OMICS_COLUMNS`.
+        grade: biopsy grade 1 to 4; `None` without a tumour.
+        hazard: of progression, a month.
+        outcome: (months of follow-up, 1 if the disease progressed then, 0 if censored).
+        doubling: days in which the tumour's volume doubles.
+        anatomy: measures of the spine.
+        wear: degeneration and mimics.
+        implant: screws and rods, or none.
+        size: the lesions as they are in this examination.
+        view: the field of view.
         tissues: uint8 (slice, row, column), values of `Tissue`, on a grid twice as fine as the image's.
         table: (tissue, column) relaxation times and more, see `tissue`.
-        texture: float32 (slice, row, column), unevenness of the proton density.
+        unevenness: float32 (slice, row, column), of the proton density.
         mask: lesion mask, uint8 (slice, row, column) in the image's grid; empty in a normal person.
-        level: vertebral level of the lesion; in a normal person that at the middle of the image.
-        grade: biopsy grade 1 to 4; `None` without a tumour.
-        time: months of follow-up.
-        event: 1 if the disease progressed at `time`, 0 if censored.
+        scanner: the hospital's scanner that the examination falls to.
+        months: since the first examination.
     """
 
+    entropy: Entropy = field(repr=False)
+    do: Mapping[str, Any] = field(repr=False)
     label: str
+    age: float
     tumour: TumourType | None
-    genome: Genome
-    anatomy: Anatomy
+    mutations: NDArray[np.float64] = field(repr=False)
+    pathways: Pathways
+    omics: NDArray[np.float64] = field(repr=False)
+    grade: float | None
+    hazard: float
+    outcome: tuple[float, float]
+    doubling: float
+    anatomy: Anatomy = field(repr=False)
+    wear: Wear = field(repr=False)
+    implant: Implant | None
+    size: tuple[Lesion, ...] = field(repr=False)
+    view: View = field(repr=False)
     tissues: NDArray[np.uint8] = field(repr=False)
     table: NDArray[np.float64] = field(repr=False)
-    texture: NDArray[np.float32] = field(repr=False)
+    unevenness: NDArray[np.float32] = field(repr=False)
     mask: NDArray[np.uint8] = field(repr=False)
-    level: str
-    grade: float | None
-    time: float
-    event: float
+    scanner: ScannerModel = field(repr=False)
+    months: float
 
     @property
-    def omics(self) -> NDArray[np.float64]:
-        """The omics vector, (column,) in the order of `genome.OMICS_COLUMNS`."""
-        return self.genome.omics()
+    def level(self) -> str:
+        """Vertebral level of the lesion; in a normal person that near the middle of the image."""
+        return LEVELS[self.view.level]
 
     def scan(
-        self, scanner: ScannerModel, generator: np.random.Generator, contrasts: Sequence[str] = CONTRASTS
+        self,
+        scanner: ScannerModel,
+        generator: np.random.Generator | None = None,
+        contrasts: Sequence[str] = CONTRASTS,
     ) -> dict[str, Volume]:
-        """Scan this person; voxels are uint16 (slice, row, column), an unknown contrast is absent."""
-        subject = Subject(self.anatomy, self.tissues, self.table, self.texture)
-        return acquire(subject, scanner, contrasts, generator)
+        """Scan this person; voxels are uint16 (slice, row, column), an unknown contrast is absent.
+
+        Without a generator the noise is the person's own: the counterfactual image on another scanner, with the same
+        noise. With one, another scan of the same person.
+        """
+        subject = Subject(self.anatomy, self.view, self.tissues, self.table, self.unevenness)
+        return acquire(subject, scanner, contrasts, generator or stream(self.entropy, "images"))
+
+    def given(self, **do: Any) -> Phantom:
+        """Return the same person had these nodes of the graph been other than they were; all other chance is kept."""
+        return _phantom(self.entropy, {**self.do, **do})
+
+    def follow_up(self, months: float) -> Phantom:
+        """Return the same person `months` later: the tumour has grown, the patient lies a little differently."""
+        return self.given(months=months)
 
 
 def draw(
-    generator: np.random.Generator, *, label: str | None = None, shape: tuple[int, int, int] = (12, 128, 128)
+    generator: np.random.Generator,
+    *,
+    label: str | None = None,
+    shape: tuple[int, int, int] = (12, 128, 128),
+    levels: str = EVERY_LEVEL,
+    hospital: Hospital | None = None,
+    field_mm: float | None = None,
 ) -> Phantom:
-    """Draw a person of this label (any label if `None`), imaged as `shape` (slice, row, column) voxels."""
+    """Draw a person, imaged as `shape` (slice, row, column) voxels.
+
+    Args:
+        generator: 128 bits are taken from it.
+        label: of this class; by the case mix if `None`.
+        shape: of the image.
+        levels: range of vertebral levels, one of which lies near the middle of the image, such as "T1-T12".
+        hospital: where; everywhere if `None`.
+        field_mm: side of the field of view; what is usual in the region if `None`.
+    """
     if label is not None and label not in CLASSES:
         raise InputError(f"a phantom's label must be one of {', '.join(CLASSES)}", "another word", "choose one of them")
     if any(length < least for length, least in zip(shape, _SMALLEST, strict=True)):
         raise InputError("a phantom needs at least 2 slices of 16 x 16", " x ".join(map(str, shape)), "ask for more")
-    label = label or str(generator.choice(CLASSES))
-    tumour = _draw_tumour(label, generator)
-    genome = draw_genome(tumour, generator)
-    first, last = tumour.levels if tumour else (1, 22)
-    level = int(generator.integers(first, last + 1))
-    table = tumour_tissues(genome, healthy_tissues(generator))
-    # a normal spine is more often one that was scanned for what turned out to be wear
-    anatomy = draw_anatomy(generator, shape, level, mimics=0.10 if tumour else 0.25)
-    tissues = _paint(anatomy, tumour, generator)
-    texture = 1.0 + np.float32(0.05) * generator.standard_normal(shape, dtype=np.float32)
-    grade = _draw_grade(label, generator)
-    time, event = _draw_outcome(genome, grade, generator)
-    return Phantom(
-        label=label,
-        tumour=tumour,
-        genome=genome,
-        anatomy=anatomy,
-        tissues=tissues,
-        table=table,
-        texture=texture.astype(np.float32),
-        mask=lesion_mask(tissues),
-        level=LEVELS[level],
-        grade=grade,
-        time=time,
-        event=event,
-    )
+    do: dict[str, Any] = {"request": Request(shape=shape, levels=parse_levels(levels), field_mm=field_mm)}
+    if label is not None:
+        do["label"] = label
+    if hospital is not None:
+        do["hospital"] = hospital
+    return _phantom(entropy_from(generator), do)
+
+
+def _phantom(entropy: Entropy, do: Mapping[str, Any]) -> Phantom:
+    values = run(GRAPH, entropy, do, wanted=_KEPT)
+    return Phantom(entropy=entropy, do=do, **{name: values[name] for name in _KEPT})
 
 
 def to_patient(
     phantom: Phantom,
     identifier: str,
     scanner: ScannerModel,
-    generator: np.random.Generator,
+    generator: np.random.Generator | None = None,
     contrasts: Sequence[str] = CONTRASTS,
 ) -> Patient:
     """Scan a phantom and return it as a hospital would know it: complete, with a mask (empty in a normal person)."""
-    mask = Volume(phantom.mask, image_affine(phantom.anatomy), "other", Scanner())
+    time, event = phantom.outcome
     return Patient(
         identifier=identifier,
         volumes=phantom.scan(scanner, generator, contrasts),
-        mask=mask,
+        mask=Volume(phantom.mask, image_affine(phantom.view), "other", Scanner()),
         label=phantom.label,
         grade=phantom.grade,
-        time=phantom.time,
-        event=phantom.event,
+        time=time,
+        event=event,
         level=phantom.level,
         omics=phantom.omics,
     )
-
-
-def _draw_tumour(label: str, generator: np.random.Generator) -> TumourType | None:
-    types = tumours_of(label)
-    if not types:
-        return None
-    shares = np.array([tumour.share for tumour in types])
-    return types[int(generator.choice(len(types), p=shares / shares.sum()))]
-
-
-def _paint(anatomy: Anatomy, tumour: TumourType | None, generator: np.random.Generator) -> NDArray[np.uint8]:
-    frame = frame_of(anatomy)
-    tissues = paint_spine(anatomy, frame)
-    if tumour is not None:
-        for lesion in draw_lesions(tumour, anatomy, generator):
-            paint_lesion(tissues, frame, lesion, tumour.compartment, generator)
-    return tissues
-
-
-def _draw_grade(label: str, generator: np.random.Generator) -> float | None:
-    shares = {"benign": (0.65, 0.30, 0.05, 0.0), "malignant": (0.0, 0.20, 0.40, 0.40)}.get(label)
-    return None if shares is None else float(generator.choice((1.0, 2.0, 3.0, 4.0), p=shares))
-
-
-def _draw_outcome(genome: Genome, grade: float | None, generator: np.random.Generator) -> tuple[float, float]:
-    """Draw (time in months, event): the hazard rises with grade and proliferation; follow-up ends within five years."""
-    risk = 0.9 * ((grade or 0.0) - 2.0) + 0.5 * genome.pathways().proliferation
-    until_event = generator.exponential(1.0 / (0.012 * float(np.exp(risk))))
-    until_end = generator.uniform(6.0, _FOLLOW_UP_MONTHS)
-    return round(min(until_event, until_end), 1), float(until_event <= until_end)

@@ -7,25 +7,32 @@ import numpy as np
 from fedspine.cohort.patient import Patient
 from fedspine.errors import InputError
 from fedspine.phantom.genome import CLASSES
+from fedspine.phantom.levels import EVERY_LEVEL
 from fedspine.phantom.patient import draw, to_patient
-from fedspine.phantom.scanner import SCANNERS
 
 
 def public_patients(
-    count: int, seed: int, *, contrasts: tuple[str, ...], shape: tuple[int, int, int] = (8, 64, 64)
+    count: int,
+    seed: int,
+    *,
+    contrasts: tuple[str, ...],
+    shape: tuple[int, int, int] = (8, 64, 64),
+    levels: str = EVERY_LEVEL,
 ) -> tuple[Patient, ...]:
     """Return `count` phantoms, classes in turn, each on a scanner drawn at random.
 
     Every patient is drawn from its own stream: the first ten of twenty are the ten of ten. The same seed gives the same
-    voxels on every machine. A contrast that no scanner knows is absent.
+    voxels on every machine. A contrast that no scanner knows is absent. `levels` is the part of the spine that is
+    shown, such as "C1-C7".
     """
     if count < 0 or seed < 0:
         raise InputError("the number of phantoms and their seed must be 0 or more", "a negative number", "raise it")
-    return tuple(_public_patient(index, seed, contrasts, shape) for index in range(count))
+    return tuple(_public_patient(index, seed, contrasts, shape, levels) for index in range(count))
 
 
-def _public_patient(index: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int]) -> Patient:
+def _public_patient(
+    index: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str
+) -> Patient:
     generator = np.random.default_rng([seed, index])
-    phantom = draw(generator, label=CLASSES[index % len(CLASSES)], shape=shape)
-    scanner = SCANNERS[int(generator.integers(len(SCANNERS)))]
-    return to_patient(phantom, f"phantom-{index:04d}", scanner, generator, contrasts)
+    phantom = draw(generator, label=CLASSES[index % len(CLASSES)], shape=shape, levels=levels)
+    return to_patient(phantom, f"phantom-{index:04d}", phantom.scanner, contrasts=contrasts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,43 +15,15 @@ from fedspine.cohort.patient import Patient, Volume
 from fedspine.errors import InputError
 from fedspine.phantom.dicom import Study, write_series
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
-from fedspine.phantom.patient import draw, to_patient
-from fedspine.phantom.scanner import CONTRASTS, SCANNERS, ScannerModel
+from fedspine.phantom.hospital import Hospital, hospital_of
+from fedspine.phantom.levels import EVERY_LEVEL
+from fedspine.phantom.patient import Phantom, draw, to_patient
+from fedspine.phantom.scanner import CONTRASTS
 
 TABLE = ("patient", "label", "grade", "time", "event", "level")
 
 LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.10, 0.10, 0.05, 0.10, 0.05
 """How often a patient lacks a contrast, the omics row, the label, the mask, or one omics cell."""
-
-STYLES: tuple[dict[str, str], ...] = (
-    {"T1": "SAG T1", "T1c": "SAG T1 +C", "T2": "SAG T2", "STIR": "SAG STIR", "ADC": "SAG ADC"},
-    {"T1": "t1_tse_sag", "T1c": "t1_tse_sag post GD", "T2": "t2_tse_sag", "STIR": "stir_sag", "ADC": "diff_sag_ADC"},
-    {"T1": "Sag T1 FSE", "T1c": "Sag T1 FSE C+", "T2": "Sag T2 FSE", "STIR": "Sag STIR", "ADC": "Sag DWI ADC"},
-    {"T1": "T1W_TSE SAG", "T1c": "T1W_TSE SAG KM", "T2": "T2W_TSE SAG", "STIR": "STIR SAG", "ADC": "dADC SAG"},
-)
-"""How hospitals name their series."""
-
-
-@dataclass(frozen=True)
-class Hospital:
-    """What is peculiar to one phantom hospital.
-
-    Args:
-        number: counted from 1.
-        scanners: one or two.
-        mix: probability of each of `CLASSES`.
-        style: series descriptions by contrast.
-    """
-
-    number: int
-    scanners: tuple[ScannerModel, ...]
-    mix: tuple[float, ...]
-    style: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        """The site's name."""
-        return f"site-{self.number}"
 
 
 def write_consortium(
@@ -61,6 +33,7 @@ def write_consortium(
     patients: int,
     seed: int = 0,
     shape: tuple[int, int, int] = (12, 128, 128),
+    levels: str = EVERY_LEVEL,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, ...]:
     """Write `sites` site folders of `patients` phantoms below `out`; the same seed gives the same bytes.
@@ -73,6 +46,7 @@ def write_consortium(
         patients: of each.
         seed: of everything.
         shape: (slice, row, column) of every volume.
+        levels: the part of the spine that is shown, such as "C1-S1" or "T1-T12".
         progress: called with (done, total) patients.
 
     Raises:
@@ -84,12 +58,13 @@ def write_consortium(
         raise InputError("phantoms must be written into an empty folder", "something there", "name another folder")
     folders = []
     for number in range(1, sites + 1):
-        hospital = _hospital(number, seed)
+        hospital = hospital_of(number, seed)
         labels = _labels(hospital, patients, np.random.default_rng([seed, number, 1]))
         cohort = []
         for index, label in enumerate(labels):
             generator = np.random.default_rng([seed, number, 2, index])
-            patient = _visit(hospital, f"S{number}-P{index + 1:04d}", label, shape, generator)
+            phantom = draw(generator, label=label, shape=shape, levels=levels, hospital=hospital)
+            patient = _known(phantom, f"S{number}-P{index + 1:04d}", generator)
             write_patient(out / hospital.name, patient, hospital, seed)
             cohort.append(patient)
             if progress:
@@ -110,28 +85,15 @@ def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 
         _write_mask(site / "masks" / f"{patient.identifier}.nii.gz", patient.mask)
 
 
-def _hospital(number: int, seed: int) -> Hospital:
-    generator = np.random.default_rng([seed, number])
-    count = 1 + int(generator.random() < 0.5)
-    first = (number - 1) % len(SCANNERS)  # neighbours differ in vendor or field
-    chosen = [first, *(int(i) for i in generator.permutation(len(SCANNERS)) if i != first)][:count]
-    mix = generator.dirichlet([8.0] * len(CLASSES))
-    return Hospital(number, tuple(SCANNERS[i] for i in chosen), tuple(mix.tolist()), STYLES[(number - 1) % len(STYLES)])
-
-
 def _labels(hospital: Hospital, patients: int, generator: np.random.Generator) -> list[str]:
     every = list(CLASSES) if patients >= 4 else []
     drawn = generator.choice(CLASSES, patients - len(every), p=hospital.mix).tolist()
     return [str(label) for label in generator.permutation([*every, *drawn])]
 
 
-def _visit(
-    hospital: Hospital, identifier: str, label: str, shape: tuple[int, int, int], generator: np.random.Generator
-) -> Patient:
-    """Return a patient as this hospital knows it: scanned on one of its scanners, with something missing at times."""
-    phantom = draw(generator, label=label, shape=shape)
-    scanner = hospital.scanners[int(generator.integers(len(hospital.scanners)))]
-    patient = to_patient(phantom, identifier, scanner, generator, CONTRASTS)
+def _known(phantom: Phantom, identifier: str, generator: np.random.Generator) -> Patient:
+    """Return a patient as the hospital knows it: scanned on one of its scanners, with something missing at times."""
+    patient = to_patient(phantom, identifier, phantom.scanner)
     lacks = generator.random(4) < (LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK)
     volumes = dict(patient.volumes)
     gone = str(generator.choice(CONTRASTS))

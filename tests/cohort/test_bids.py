@@ -115,8 +115,8 @@ def test_voxels_keep_their_place_in_the_patient(cord: Path) -> None:
 
 def test_phantoms_as_bids_are_the_same_volumes_as_phantoms_as_dicom(tmp_path: Path) -> None:
     from fedspine.phantom.dicom import Study, write_series
+    from fedspine.phantom.hospital import STYLES
     from fedspine.phantom.scanner import CONTRASTS
-    from fedspine.phantom.writer import STYLES
 
     people = public_patients(3, 5, contrasts=CONTRASTS, shape=(6, 32, 32))
     for number, patient in enumerate(people):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
 from fedspine.cohort.patient import Patient
-from fedspine.phantom.anatomy import LEVELS
+from fedspine.phantom.levels import LEVELS
 from fedspine.phantom.patient import draw, to_patient
 from fedspine.phantom.scanner import CONTRASTS, SCANNERS
 

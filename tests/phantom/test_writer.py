@@ -17,6 +17,7 @@ from fedspine.cohort.site import load_cohort
 from fedspine.errors import InputError
 from fedspine.phantom import writer
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
+from fedspine.phantom.hospital import Hospital
 from fedspine.phantom.writer import write_consortium
 
 SHAPE = (3, 32, 32)
@@ -49,7 +50,7 @@ def test_what_is_read_back_is_what_was_drawn(tmp_path: Path, monkeypatch: pytest
     drawn: dict[str, Patient] = {}
     write = writer.write_patient
 
-    def remember(site: Path, patient: Patient, hospital: writer.Hospital, seed: int = 0) -> None:
+    def remember(site: Path, patient: Patient, hospital: Hospital, seed: int = 0) -> None:
         drawn[patient.identifier] = patient
         write(site, patient, hospital, seed)
 
