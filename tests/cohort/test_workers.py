@@ -1,0 +1,39 @@
+"""Worker processes: what they must survive, and whom they must not surprise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fedspine.cohort.workers import Lost, Workers
+from fedspine.phantom.writer import write_consortium
+
+SCRIPT = """
+import sys
+{first}
+from pathlib import Path
+from fedspine.cohort.site import load_cohort
+print(len(load_cohort(Path(sys.argv[1])).patients))
+"""
+
+
+def test_a_task_that_hangs_or_dies_is_lost_alone() -> None:
+    with Workers(2) as workers:
+        assert list(workers.map(time.sleep, [60.0, 0.0], lambda _: 1.0)) == [Lost.SLOW, None]
+        assert list(workers.map(os._exit, [3], lambda _: 10.0)) == [Lost.DEAD]
+        assert list(workers.map(abs, [-4], lambda _: 10.0)) == [4]
+
+
+@pytest.mark.parametrize("first", ["", "import torch"])
+def test_a_script_of_three_lines_reads_a_cohort(tmp_path: Path, first: str) -> None:
+    """A researcher's script has no `if __name__ == "__main__"`: no worker may run it once more."""
+    folder = write_consortium(tmp_path / "out", sites=1, patients=12, shape=(4, 32, 32))[0]
+    script = tmp_path / "look.py"
+    script.write_text(SCRIPT.format(first=first))
+    run = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "12\n", "")
