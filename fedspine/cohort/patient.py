@@ -22,7 +22,18 @@ CONTRAST_NAMES = CONTRASTS[:-1] + tuple(f"{contrast} {plane}" for contrast in CO
 class Scanner:
     """How a series was acquired; `None` where the header does not say.
 
-    Times in milliseconds, field strength in tesla, b-value in s/mm².
+    Args:
+        vendor: one word, see `cohort.scanner`.
+        model: as the vendor spells it.
+        field_tesla: field strength as the magnet is sold.
+        coil: receive coil as the vendor spells it.
+        echo_time_ms: echo time.
+        repetition_time_ms: time between preparations, or between excitations that meet the same magnetisation.
+        inversion_time_ms: inversion time.
+        b_value: diffusion weighting in s/mm².
+        flip_angle_deg: flip angle as the header gives it.
+        excitation_spacing_ms: time between the excitations of a gradient-echo train. Where a vendor tells one of this
+            and `repetition_time_ms`, the other is `None`.
     """
 
     vendor: str | None = None
@@ -33,6 +44,8 @@ class Scanner:
     repetition_time_ms: float | None = None
     inversion_time_ms: float | None = None
     b_value: float | None = None
+    flip_angle_deg: float | None = None
+    excitation_spacing_ms: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

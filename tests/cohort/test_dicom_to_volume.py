@@ -305,7 +305,8 @@ def test_times_in_functional_groups_and_gauss_are_understood(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("written", "tesla"), [(1.494, 1.494), (15000, 1.5), (2000, 0.2), (3, 3.0), (0, None), (None, None)]
+    ("written", "tesla"),
+    [(1.494, 1.5), (2.89362, 3.0), (15000, 1.5), (2000, 0.2), (0.55, 0.55), (3, 3.0), (0, None), (None, None)],
 )
 def test_the_field_is_in_tesla_whatever_the_header_counts_in(
     tmp_path: Path, write_series: Write, written: float | None, tesla: float | None

@@ -40,43 +40,44 @@ def only(cohort: Cohort) -> tuple[str, Volume]:
             "ge_mr750_epi",
             "other",
             (1, 64, 64),
-            Scanner("GE MEDICAL SYSTEMS", "DISCOVERY MR750", 3.0, "32Ch Head", 30.0, 5000.0, None, 0.0),
+            Scanner("GE", "DISCOVERY MR750", 3.0, "32Ch Head", 30.0, 5000.0, None, 0.0, 60.0),
         ),
         (
             "philips_achieva_b0",
             "other",
             (1, 80, 80),
-            Scanner(
-                "Philips Medical Systems", "Achieva dStream", 3.0, "MULTI COIL", 60.728, 4571.01611328125, None, 0.0
-            ),
+            Scanner("Philips", "Achieva dStream", 3.0, "MULTI COIL", 60.728, 4571.01611328125, None, 0.0, 90.0),
         ),
         (
             "philips_achieva_b2000",
             "DWI",
             (1, 80, 80),
-            Scanner(
-                "Philips Medical Systems", "Achieva dStream", 3.0, "MULTI COIL", 60.728, 4571.01611328125, None, 2000.0
-            ),
+            Scanner("Philips", "Achieva dStream", 3.0, "MULTI COIL", 60.728, 4571.01611328125, None, 2000.0, 90.0),
         ),
         (
             "toshiba_galan_dti",
             "DWI",
             (1, 64, 64),
-            Scanner("TOSHIBA", "Galan 3T", 3.0, "32ch Head SPDR", 79.0, 10000.0, None, None),
+            Scanner("Toshiba", "Galan 3T", 3.0, "32ch Head SPDR", 79.0, 10000.0, None, None, 90.0),
         ),
         (
             "canon_galan_dti_b0",
             "other",
             (1, 80, 80),
-            Scanner("CANON_MEC", "Galan 3T", 3.0, "32ch Head SPDR", 79.0, 10000.0, None, 0.0),
+            Scanner("Canon", "Galan 3T", 3.0, "32ch Head SPDR", 79.0, 10000.0, None, 0.0, 90.0),
         ),
         (
             "siemens_vida_enhanced",
             "other",
             (6, 64, 64),
-            Scanner("Siemens HealthCare GmbH", "MAGNETOM Vida", 3.0, "HeadNeck_20_TCS", 30.0, 500.0, None, None),
+            Scanner("Siemens", "MAGNETOM Vida", 3.0, "HeadNeck_20_TCS", 30.0, 500.0, None, None, 52.0),
         ),
-        ("uih_umr770_t1", "T1", (1, 512, 460), Scanner("UIH", "uMR 770", 3.0, None, 3.1, 7.25, 750.0, None)),
+        (
+            "uih_umr770_t1",
+            "T1",
+            (1, 512, 460),
+            Scanner("UIH", "uMR 770", 3.0, None, 3.1, None, 750.0, None, 10.0, 7.25),
+        ),
     ],
 )
 def test_a_real_slice_of_each_vendor_is_identified(

@@ -30,11 +30,12 @@ class Frame:
         intercept: rescale intercept.
         image_type: the values of ImageType.
         echo_time_ms: echo time.
-        repetition_time_ms: repetition time.
+        repetition_time_ms: RepetitionTime as the vendor means it.
         inversion_time_ms: inversion time.
         b_value: diffusion weighting in s/mm².
         gradient: direction of diffusion, (x, y, z).
         moment: temporal position, acquisition number and stack, which tell repeated planes apart.
+        flip_angle_deg: flip angle.
     """
 
     position_mm: tuple[float, ...]
@@ -50,6 +51,7 @@ class Frame:
     b_value: float | None = None
     gradient: tuple[float, ...] = ()
     moment: tuple[str, ...] = ()
+    flip_angle_deg: float | None = None
 
 
 def number(value: object) -> float | None:
@@ -118,6 +120,7 @@ FRAME_KEYWORDS = (
     "EchoTime",
     "RepetitionTime",
     "InversionTime",
+    "FlipAngle",
     "DiffusionGradientOrientation",
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
@@ -154,6 +157,7 @@ def _frame(values: Mapping[str, object]) -> Frame:
         b_value=number(values.get("DiffusionBValue")),
         gradient=_numbers(values.get("DiffusionGradientOrientation"), 3),
         moment=tuple(words(values.get(name)) for name in MOMENT_KEYWORDS),
+        flip_angle_deg=number(values.get("FlipAngle")),
     )
 
 

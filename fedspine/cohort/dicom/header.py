@@ -22,14 +22,13 @@ from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
 from fedspine.cohort.files import File, check_unchanged, open_file
 from fedspine.cohort.patient import Scanner
+from fedspine.cohort.scanner import tesla_of, vendor_of
 from fedspine.errors import PassingError, SeriesError
 
 MR_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"})
 CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-GAUSS_PER_TESLA = 10_000.0
-LARGEST_TESLA = 100.0
 LARGEST_SIDE = 16_384
 
 
@@ -78,6 +77,7 @@ TEXT_KEYWORDS = (
     "SequenceName",
     "PulseSequenceName",
     "ScanningSequence",
+    "SequenceVariant",
     "EchoPulseSequence",
     "EchoPlanarPulseSequence",
     "AcquisitionContrast",
@@ -213,13 +213,10 @@ def _drawn_on(dataset: Dataset) -> dict[str, str]:
 
 def _scanner(dataset: Dataset, shared: Mapping[str, object]) -> Scanner:
     """Return what the whole file says of the scanner; the planes add their times and b-values."""
-    tesla = number(dataset.get("MagneticFieldStrength"))
-    if tesla is not None and tesla > LARGEST_TESLA:
-        tesla /= GAUSS_PER_TESLA
     coil = words(dataset.get("ReceiveCoilName") or shared.get("ReceiveCoilName")) or coil_of(dataset)
     return Scanner(
-        vendor=words(dataset.get("Manufacturer")) or None,
+        vendor=vendor_of(words(dataset.get("Manufacturer"))),
         model=words(dataset.get("ManufacturerModelName")) or None,
-        field_tesla=tesla or None,
+        field_tesla=tesla_of(number(dataset.get("MagneticFieldStrength"))),
         coil=coil or None,
     )

@@ -7,6 +7,8 @@ pydicom's private dictionary.
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -25,6 +27,11 @@ DIRECTIONS = (
     (0x0019, "GEMS_ACQU_01", (0xBB, 0xBC, 0xBD)),
 )
 COILS = ((0x0051, "SIEMENS MR HEADER", 0x0F),)
+# Siemens' CSA headers of image and series, and the coil's name in either
+CSA_HEADERS = ((0x0029, "SIEMENS CSA HEADER", 0x10), (0x0029, "SIEMENS CSA HEADER", 0x20))
+CSA_COILS = ("ImaCoilString", "CoilString")
+# a real one has 150 kB at most; a larger one is not parsed
+LARGEST_CSA = 1 << 20
 # GE adds a multiple of this to the b-value as a flag
 GE_FLAG = 100_000
 
@@ -63,7 +70,30 @@ def coil_of(dataset: Dataset) -> str:
         value = _private(dataset, group, creator, element)
         if value:
             return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip()
+    return _coil_in_csa(dataset)
+
+
+def _coil_in_csa(dataset: Dataset) -> str:
+    """Return the coil that only Siemens' CSA headers name, or an empty text; a broken header names none."""
+    for group, creator, element in CSA_HEADERS:
+        value = _private(dataset, group, creator, element)
+        if isinstance(value, bytes) and value.startswith(b"SV10") and len(value) <= LARGEST_CSA:
+            try:
+                tags = _csa_reader().read(value)["tags"]
+                items = [item for name in CSA_COILS for item in tags.get(name, {}).get("items", ())]
+            except Exception:  # the parser raises anything on what is cut short
+                continue
+            if items:
+                return str(items[0]).strip()
     return ""
+
+
+def _csa_reader() -> Any:
+    """Return nibabel's parser, which calls itself experimental whenever it is loaded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nibabel.nicom import csareader
+    return csareader
 
 
 def _private(dataset: Dataset, group: int, creator: str, element: int) -> object:

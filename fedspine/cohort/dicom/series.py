@@ -19,6 +19,7 @@ from fedspine.cohort.dicom.frame import Frame
 from fedspine.cohort.dicom.header import FileHeader
 from fedspine.cohort.grid import Grid
 from fedspine.cohort.patient import Scanner
+from fedspine.cohort.scanner import repetition_of
 from fedspine.errors import SeriesError
 
 SAME_ORIENTATION = 1e-3
@@ -211,14 +212,18 @@ def _stack(planes: Sequence[Plane]) -> Stack:
     affine[:3, 1] = np.asarray(frame.orientation[3:]) * frame.pixel_spacing_mm[0]
     affine[:3, 2] = np.asarray(frame.orientation[:3]) * frame.pixel_spacing_mm[1]
     affine[:3, 3] = positions_mm[0]
+    described = series_header(header, frame)
+    repetition_ms, spacing_ms = repetition_of(described)
     scanner = replace(
         header.scanner,
         echo_time_ms=frame.echo_time_ms,
-        repetition_time_ms=frame.repetition_time_ms,
+        repetition_time_ms=repetition_ms,
         inversion_time_ms=frame.inversion_time_ms,
         b_value=frame.b_value,
+        flip_angle_deg=frame.flip_angle_deg,
+        excitation_spacing_ms=spacing_ms,
     )
-    return Stack(tuple(map(tuple, slices)), affine, identify(series_header(header, frame)), scanner)
+    return Stack(tuple(map(tuple, slices)), affine, identify(described), scanner)
 
 
 def _step(positions_mm: NDArray[np.float64], normal: NDArray[np.float64], thickness_mm: float) -> NDArray[np.float64]:
@@ -256,5 +261,6 @@ def series_header(header: FileHeader, frame: Frame) -> SeriesHeader:
         echo_time_ms=frame.echo_time_ms,
         repetition_time_ms=frame.repetition_time_ms,
         inversion_time_ms=frame.inversion_time_ms,
+        flip_angle_deg=frame.flip_angle_deg,
         b_value=frame.b_value,
     )
