@@ -6,6 +6,7 @@ the same values here, so that everything after this module knows one shape only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, 
 from fedspine.cohort.dicom.opening import header_and_place
 from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
+from fedspine.cohort.dicom.remembering import Memory, remembering
 from fedspine.cohort.files import File, check_unchanged, open_file
 from fedspine.cohort.patient import Scanner
 from fedspine.cohort.scanner import tesla_of, vendor_of
@@ -85,8 +87,13 @@ TEXT_KEYWORDS = (
 )
 
 
-def read_header(folder: Path, file: File) -> FileHeader:
+def read_header(folder: Path, file: File, memory: Memory | None = None) -> FileHeader:
     """Return the header of `file`, a place within `folder`.
+
+    Args:
+        folder: the site folder.
+        file: place, size and time as found.
+        memory: of values met in other files, see `remembering`.
 
     Raises:
         SeriesError: when the file is not DICOM, is broken, or holds no MR, CT or segmentation.
@@ -95,6 +102,7 @@ def read_header(folder: Path, file: File) -> FileHeader:
     with open_file(folder, file) as handle:
         try:
             dataset, place = header_and_place(handle, file.size)
+            dataset = remembering(dataset, {} if memory is None else memory)
             header = header_of(dataset)
             plain = plain_of(dataset, handle, place, file.size) if header.frames else None
             check_unchanged(handle, file)
@@ -103,7 +111,9 @@ def read_header(folder: Path, file: File) -> FileHeader:
             raise
         except pydicom.errors.InvalidDicomError:
             raise _not_dicom(os.pread(handle.fileno(), 8, 0)) from None
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a length in the file points to before its beginning
+                raise _broken() from None
             raise PassingError("a file must be readable", "one that is not", "check its access rights") from None
         except Exception:  # a broken file may raise anything, and its text may quote the patient
             raise _broken() from None

@@ -19,6 +19,7 @@ from fedspine.cohort.cache import Cache, file_key, key_of, write_whole
 from fedspine.cohort.dicom.header import FileHeader, read_header
 from fedspine.cohort.dicom.pixels import Order, Part, write_voxels
 from fedspine.cohort.dicom.record import restored, stored
+from fedspine.cohort.dicom.remembering import Memory
 from fedspine.cohort.dicom.series import Stack
 from fedspine.cohort.files import File
 from fedspine.cohort.quiet import quiet
@@ -88,10 +89,11 @@ def headers_of(task: tuple[Path, Sequence[File]]) -> list[Entry]:
     """Return the header entries of some files; run by a worker."""
     folder, files = task
     entries: list[Entry] = []
+    memory: Memory = {}
     with quiet():
         for file in files:
             try:
-                entries.append({"header": stored(read_header(folder, file))})
+                entries.append({"header": stored(read_header(folder, file, memory))})
             except SeriesError as error:
                 entries.append(_refusal(error))
     return entries

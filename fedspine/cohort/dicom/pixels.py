@@ -222,7 +222,9 @@ def _decoded(file: BinaryIO) -> Array:
         raise _unknown() from None
     except MemoryError:
         raise SeriesError("a picture must fit into memory", "one that does not", "export it in smaller parts") from None
-    except Exception:  # decoders raise anything, and their text may hold the path
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # decoders raise anything (one in Rust not even an `Exception`); their text may hold the path
         raise _incomplete() from None
 
 

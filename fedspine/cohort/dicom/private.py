@@ -97,8 +97,6 @@ def _csa_reader() -> Any:
 
 
 def _private(dataset: Dataset, group: int, creator: str, element: int) -> object:
-    if not any(tag >> 16 == group for tag in dataset.keys()):  # noqa: SIM118 - iterating would parse every value
-        return None
     try:
         return dataset.get_private_item(group, element, creator).value
     except (KeyError, ValueError):
