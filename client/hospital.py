@@ -19,7 +19,7 @@ from fedspine.cohort.prepared import Lazily, prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.split import split
 from fedspine.config import Plan, Site, load_site
-from fedspine.errors import FedspineError
+from fedspine.errors import FedspineError, Refused
 from fedspine.privacy.ledger import Ledger
 
 
@@ -81,10 +81,16 @@ class Hospital:
         """Return the patients of each fold on the plan's grid, each made when asked for.
 
         What was found is kept for the next message of the same plan, if this process gets one.
+
+        Raises:
+            Refused: when no place keeps the pseudonym key, for another start would divide the patients otherwise and
+                the ledger's proof needs that nobody changes sides.
         """
         key = (self.folder, plan.data, plan.seed)
         if key not in _PREPARED:
-            cohort = load_cohort(self.folder)
+            cohort = load_cohort(self.folder, state=self.state)
+            if not cohort.key_kept:
+                raise Refused("pseudonyms-not-kept")
             sides = split(cohort.patients, plan.seed, plan.data.held_out)
             if len(_PREPARED) >= MOST_PREPARED:
                 del _PREPARED[next(iter(_PREPARED))]

@@ -12,6 +12,7 @@ CODES = {
     "noise-missing": "the plan asks for privacy but a stage has no noise",
     "epsilon-too-large": "the plan costs more than the site allows, or than it says",
     "delta-too-large": "the plan states its epsilon at a larger delta than the site allows",
+    "pseudonyms-not-kept": "the site cannot keep its pseudonym key, so its training and held-out patients would change",
     "cohort-too-small": "the site has fewer patients than its minimum",
     "budget-spent": "the site's budget does not cover this release",
     "ledger-broken": "the site's privacy ledger is not an unbroken chain",

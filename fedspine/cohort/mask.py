@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.cache import Cache, file_key, key_of
+from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Affine, Grid, placement
 from fedspine.cohort.patient import Rejected, Volume
@@ -54,17 +55,21 @@ def read_masks(
     segmentations: Mapping[str, Sequence[tuple[File, str]]],
     studies: Mapping[str, Sequence[Study]],
     cache: Cache,
+    key: Key,
 ) -> tuple[dict[tuple[str, int], Volume], list[Rejected]]:
-    """Return the mask of each patient and number of a study (0 is the baseline) that has one, and what was refused."""
+    """Return the mask of each patient and number of a study (0 is the baseline) that has one, and what was refused.
+
+    NIfTI files are called by the patient's own id, which `key` turns into the pseudonym.
+    """
     masks: dict[tuple[str, int], Volume] = {}
     rejected: list[Rejected] = []
-    found = _nifti(files, studies, rejected)
+    found = _nifti(files, studies, rejected, key)
     found += [_Found(patient, file, key=key) for patient, many in sorted(segmentations.items()) for file, key in many]
     for one in found:
         if not studies.get(one.patient):
             rejected.append(Rejected(one.file.where, NO_IMAGE, one.patient))
         else:
-            number, mask = _of_a_study(folder, one, studies[one.patient], masks, cache)
+            number, mask = _of_a_study(folder, one, studies[one.patient], masks, cache, key)
             if isinstance(mask, Volume):
                 masks[one.patient, number] = mask
             else:
@@ -73,7 +78,12 @@ def read_masks(
 
 
 def _of_a_study(
-    folder: Path, found: _Found, studies: Sequence[Study], masks: Mapping[tuple[str, int], Volume], cache: Cache
+    folder: Path,
+    found: _Found,
+    studies: Sequence[Study],
+    masks: Mapping[tuple[str, int], Volume],
+    cache: Cache,
+    key: Key,
 ) -> tuple[int, Volume | str]:
     """Return the number of the study that the mask in `found` belongs to and the mask, or the reason why not."""
     numbers: Sequence[int] = range(len(studies))
@@ -83,7 +93,7 @@ def _of_a_study(
         numbers = [number for number in numbers if found.key in studies[number].keys]
     reason = NO_STUDY
     for number in numbers:
-        mask = _mask(folder, found.file, list(studies[number].images.values()), cache)
+        mask = _mask(folder, found.file, list(studies[number].images.values()), cache, key)
         if isinstance(mask, Volume):
             return number, SPARE if (found.patient, number) in masks else mask
         reason = mask
@@ -99,7 +109,7 @@ SPARE = "a study has one mask; found another; take the first one out to use it."
 
 
 def mask_grids(
-    folder: Path, files: Sequence[File], cache: Cache, named: Sequence[tuple[str, File]] = ()
+    folder: Path, files: Sequence[File], cache: Cache, key: Key, named: Sequence[tuple[str, File]] = ()
 ) -> dict[str, list[Grid]]:
     """Return the grid of each patient's NIfTI masks, from their headers alone; `named` come with their patient.
 
@@ -107,8 +117,8 @@ def mask_grids(
     """
     grids: dict[str, list[Grid]] = {}
     for stem, file in [*_stems(files, []), *named]:
-        key = file_key("grid", file)
-        entry = cache.get(key)
+        name = file_key("grid", file)
+        entry = cache.get(name)
         if entry is None:
             try:
                 with quiet():
@@ -116,11 +126,11 @@ def mask_grids(
                 entry = {"shape": shape, "affine": affine.tolist()}
             except Exception:  # nibabel raises anything; the mask itself is refused later, with its reason
                 entry = {}
-            cache.put(key, entry)
+            cache.put(name, entry)
         if entry:
             grid = Grid(tuple(entry["shape"]), np.asarray(entry["affine"], np.float64))
             for patient in {stem, NUMBERED.sub("", stem)}:
-                grids.setdefault(patient, []).append(grid)
+                grids.setdefault(key.pseudonym(patient), []).append(grid)
     return grids
 
 
@@ -151,33 +161,36 @@ def _stems(files: Sequence[File], rejected: list[Rejected]) -> list[tuple[str, F
     return found
 
 
-def _nifti(files: Sequence[File], patients: Collection[str], rejected: list[Rejected]) -> list[_Found]:
+def _nifti(files: Sequence[File], patients: Collection[str], rejected: list[Rejected], key: Key) -> list[_Found]:
     """Return every NIfTI mask with its patient, those that name their study first."""
     found = []
     for stem, file in _stems(files, rejected):
         number = NUMBERED.search(stem)
-        numbered = number is not None and stem not in patients and stem[: number.start()] in patients
-        found.append(
-            _Found(stem[: number.start()], file, int(number[1])) if number and numbered else _Found(stem, file)
-        )
+        patient, whole = key.pseudonym(NUMBERED.sub("", stem)), key.pseudonym(stem)
+        if number and whole not in patients and patient in patients:
+            found.append(_Found(patient, file, int(number[1])))
+        else:
+            found.append(_Found(whole, file))
     return sorted(found, key=lambda one: one.number is None)
 
 
-def _mask(folder: Path, file: File, targets: Sequence[Image], cache: Cache) -> Volume | str:
+def _mask(folder: Path, file: File, targets: Sequence[Image], cache: Cache, key: Key) -> Volume | str:
     """Return the mask in `file` on the grid of one of `targets`, or the reason why not."""
     grids = [(image.volume.affine.tobytes().hex(), image.volume.voxels.shape) for image in targets]
-    key = key_of("mask", (file.where, file.size, file.changed, *grids))
-    entry = cache.get(key)
-    voxels = None if entry is None or "refused" in entry else cache.array(key)
+    name = key_of("mask", (file.where, file.size, file.changed, *grids))
+    entry = cache.get(name)
+    voxels = None if entry is None or "refused" in entry else cache.array(name)
     if entry is None or ("refused" not in entry and voxels is None):
         try:
-            read = _read_nifti if file.where.lower().endswith(SUFFIXES) else _read_segmentation
             with quiet():
-                number, array = read(folder / file.where, targets)
-            voxels, entry = cache.put_array(key, array), {"target": number}
+                if file.where.lower().endswith(SUFFIXES):
+                    number, array = _read_nifti(folder / file.where, targets)
+                else:
+                    number, array = _read_segmentation(folder / file.where, targets, key)
+            voxels, entry = cache.put_array(name, array), {"target": number}
         except SeriesError as error:
             entry = {"refused": str(error)}
-        cache.put(key, entry)
+        cache.put(name, entry)
     if "refused" in entry or voxels is None:
         return str(entry["refused"])
     target = targets[entry["target"]].volume
@@ -207,7 +220,7 @@ def _broken() -> SeriesError:
     return SeriesError("a mask must be a complete NIfTI file or DICOM SEG", "a broken one", "save it again")
 
 
-def _read_segmentation(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]:
+def _read_segmentation(path: Path, targets: Sequence[Image], key: Key) -> tuple[int, Mask]:
     """Return the number of the target that the DICOM SEG was drawn on, and the mask on its grid."""
     import highdicom  # takes a while to load, and most sites have no SEG
 
@@ -221,7 +234,7 @@ def _read_segmentation(path: Path, targets: Sequence[Image]) -> tuple[int, Mask]
     array = np.asarray(volume.array)
     values = array >= FRACTION if fractional else array != 0
     values = np.any(values, axis=-1) if values.ndim == 4 else values
-    reference = str(volume.frame_of_reference_uid or "")
+    reference = key.uid(str(volume.frame_of_reference_uid or ""))
     grid = Grid(values.shape, np.asarray(volume.affine, np.float64))
     for number, image in enumerate(targets):
         # a SEG may cover a part of its image, for empty slices are left out

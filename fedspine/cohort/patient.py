@@ -1,4 +1,4 @@
-"""The values of a cohort: what one hospital knows of its patients. They never leave the hospital."""
+"""The values of a cohort: what one hospital knows of its patients, by pseudonym. They never leave the hospital."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Patient:
     """One patient with whatever the hospital has; anything but the identifier may be missing.
 
     Args:
-        identifier: the hospital's own id; local, never shown outside `fedspine check` and never sent.
+        identifier: the pseudonym that the site's key gives to the hospital's own id; never sent either.
         volumes: name to volume: each contrast in the patient's main plane, or if need be another, under the contrast's
             name (`T2`), and further planes under names such as `T2 axial`. All are of one study, the baseline.
         mask: lesion mask, uint8 (slice, row, column), nonzero inside; its affine is that of one of `volumes`.
@@ -157,9 +157,15 @@ class Cohort:
         patients: sorted by identifier.
         omics_columns: names of the numeric omics columns.
         rejected: what was not used, and why.
+        own_ids: pseudonym to the hospital's own id, for the hospital's screen alone.
+        key_kept: whether the next start finds the same key; without it, pseudonyms and folds change.
+        cleared: what was taken out of the DICOM headers: (tag, what became of it, files, patients).
     """
 
     name: str
     patients: tuple[Patient, ...] = field(repr=False)
     omics_columns: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
+    own_ids: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key_kept: bool = True
+    cleared: tuple[tuple[int, str, int, int], ...] = field(default=(), repr=False)

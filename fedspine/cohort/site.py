@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedspine.cohort.bids.read import Bids, patients_of, read_bids
 from fedspine.cohort.bids.tree import Tree, read_tree
 from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.deidentify.keyring import Pseudonyms, load_table, open_key, save_table
 from fedspine.cohort.dicom.read import Imaging, read_dicom
 from fedspine.cohort.files import files_below
 from fedspine.cohort.mask import mask_grids, read_masks
@@ -22,23 +23,75 @@ CACHE = Path(".fedspine") / "cache"
 
 
 def load_cohort(
-    folder: Path, *, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    *,
+    cache: Path | None = None,
+    state: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Cohort:
     """Return everything usable in a site folder; what is not usable is named in `Cohort.rejected`.
+
+    Patients are known by pseudonyms from here on; the hospital's own ids are in `Cohort.own_ids` and in the hospital's
+    own `.fedspine/pseudonyms.csv`.
 
     Args:
         folder: holds `patients.csv`, `omics.csv`, `dicom/` and `masks/`, or is a BIDS data set; its name is the site's.
         cache: where decoded volumes are kept; below `folder` if not given, nowhere if that cannot be written.
+        state: a folder of the hospital that keeps the pseudonym key where `folder` cannot be written.
         progress: called with (done, total) steps, two for every file below `dicom/`.
 
     Raises:
-        CohortError: when nothing is usable, or two rows claim one patient.
+        CohortError: when nothing is usable, two rows claim one patient, or the pseudonym key cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CohortError("a site must be a folder", "none at the place given", "give the folder with dicom/ in it")
     rejected: list[Rejected] = []
     tree = read_tree(folder)
+    door = open_key(folder, state)
+    names = load_table(folder, door.key)
+    rejected += door.notes
+    tables = _tables(folder, tree, names, rejected)
+    rows, omics = tables.rows, tables.omics
+    # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
+    place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
+    with Cache(place) as store:
+        imaging, masks = _images(folder, tables, tree, names, store, progress or (lambda done, total: None), rejected)
+    save_table(folder, names)
+    identifiers = sorted((set(rows) if rows is not None else set(imaging.studies)) - imaging.two_people)
+    rejected += _strangers(omics, identifiers, imaging)
+    patients = [_patient(one, rows or {}, imaging.studies, masks, omics) for one in identifiers]
+    kept = tuple(one for one in patients if _holds_anything(one))
+    rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if not _holds_anything(one)]
+    return Cohort(
+        name=folder.resolve().name,
+        patients=kept,
+        omics_columns=omics.columns,
+        rejected=tuple(_in_own_words(one, names) for one in rejected),
+        own_ids=dict(names.own),
+        key_kept=door.kept,
+        cleared=imaging.cleared,
+    )
+
+
+def _in_own_words(rejected: Rejected, names: Pseudonyms) -> Rejected:
+    """Return a refusal with the id that the hospital knows the patient by."""
+    if rejected.patient is None:
+        return rejected
+    return replace(rejected, patient=names.own.get(rejected.patient, rejected.patient))
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the tables say by pseudonym, and the pseudonym of each BIDS subject; no rows where there is no table."""
+
+    rows: Mapping[str, Row] | None
+    omics: Omics
+    subjects: Mapping[str, str]
+
+
+def _tables(folder: Path, tree: Tree | None, names: Pseudonyms, rejected: list[Rejected]) -> _Tables:
+    """Return what stands in the tables of `folder`; `names` learns whom they name."""
     rows = read_patients(folder, rejected)
     if rows is None and tree is not None and tree.participants is not None:
         rows = read_participants(folder, tree.participants, rejected)
@@ -46,23 +99,18 @@ def load_cohort(
     omics = read_omics(folder, rejected)
     if tree is not None:
         omics = _spelled(omics, {*(rows or ()), *subjects.values()})
-    # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
-    place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
-    with Cache(place) as store:
-        imaging, masks = _images(folder, rows, tree, subjects, store, progress or (lambda done, total: None), rejected)
-    identifiers = sorted((set(rows) if rows is not None else set(imaging.studies)) - imaging.two_people)
-    rejected += _strangers(omics, identifiers, imaging)
-    patients = [_patient(one, rows or {}, imaging.studies, masks, omics) for one in identifiers]
-    kept = tuple(one for one in patients if _holds_anything(one))
-    rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if not _holds_anything(one)]
-    return Cohort(folder.resolve().name, kept, omics.columns, tuple(rejected))
+    return _Tables(
+        rows=None if rows is None else {names.of(own): row for own, row in rows.items()},
+        omics=replace(omics, rows={names.of(own): values for own, values in omics.rows.items()}),
+        subjects={subject: names.of(own) for subject, own in subjects.items()},
+    )
 
 
 def _images(
     folder: Path,
-    rows: Mapping[str, Row] | None,
+    tables: _Tables,
     tree: Tree | None,
-    subjects: Mapping[str, str],
+    names: Pseudonyms,
     store: Cache,
     progress: Callable[[int, int], None],
     rejected: list[Rejected],
@@ -71,19 +119,20 @@ def _images(
     dicom, passed = files_below(folder, "dicom")
     nifti, passed_masks = files_below(folder, "masks")
     rejected += passed + passed_masks
-    if rows is None and not dicom and tree is None:
+    if tables.rows is None and not dicom and tree is None:
         raise CohortError(
             "a site folder must hold patients.csv and dicom/, or BIDS", "none of them", "give the folder with them"
         )
+    rows, subjects, key = tables.rows, tables.subjects, names.key
     drawn = [(subjects[one], item.file) for one, items in tree.masks.items() for item in items] if tree else []
-    grids = mask_grids(folder, nifti, store, drawn)
-    bids = read_bids(folder, tree, subjects, rows, grids, store) if tree else Bids()
-    imaging = read_dicom(folder, dicom, store, rows, grids, progress, bids.candidates)
+    grids = mask_grids(folder, nifti, store, key, drawn)
+    bids = read_bids(folder, tree, subjects, rows, grids, store, key) if tree else Bids()
+    imaging = read_dicom(folder, dicom, store, rows, grids, names, progress, bids.candidates)
     segmentations = {
         one: bids.masks.get(one, []) + imaging.segmentations.get(one, [])
         for one in {*bids.masks, *imaging.segmentations}
     }
-    masks, refused = read_masks(folder, nifti, segmentations, imaging.studies, store)
+    masks, refused = read_masks(folder, nifti, segmentations, imaging.studies, store, key)
     rejected += bids.rejected + imaging.rejected + refused
     if not imaging.studies:
         raise _no_image(len(dicom) + (tree.files if tree else 0), rejected)

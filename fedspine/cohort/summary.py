@@ -1,6 +1,6 @@
 """Print what a site folder holds: for the hospital's own screen, never to be sent.
 
-Patients' identifiers and places of files appear here and nowhere else.
+Patients' own ids and places of files appear here and nowhere else.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _missing(cohort: Cohort) -> Table:
     table = _table("Missing", "what", "patients without", "", numbers=("patients without",))
     checks = [(one, _has_contrast(one)) for one in _names(cohort) if one in CONTRASTS[:-1]] + list(HAS)
     for name, has in checks:
-        lacking = [patient.identifier for patient in cohort.patients if not has(patient)]
+        lacking = [_own(cohort, patient) for patient in cohort.patients if not has(patient)]
         if lacking:
             _add(table, name, str(len(lacking)), "all" if len(lacking) == len(cohort.patients) else _some(lacking))
     if not table.row_count:
@@ -201,13 +201,21 @@ def _patients(cohort: Cohort) -> Table:
     """Return one row a patient, with a mark for each thing it has."""
     shown = _names(cohort)
     later = any(patient.follow_up for patient in cohort.patients)
-    table = _table("Patients", "patient", *shown, "mask", "omics", "label", *(["follow-up months"] if later else []))
+    table = _table(
+        "Patients", "patient", "pseudonym", *shown, "mask", "omics", "label", *(["follow-up months"] if later else [])
+    )
     for patient in cohort.patients:
         omics = "" if patient.omics is None else f"{int((~np.isnan(patient.omics)).sum())}"
         marks = [_mark(contrast in patient.volumes) for contrast in shown]
         months = [", ".join(f"{study.months:.1f}" for study in patient.follow_up)] if later else []
-        _add(table, patient.identifier, *marks, _mark(patient.mask is not None), omics, patient.label or "", *months)
+        names = _own(cohort, patient), patient.identifier
+        _add(table, *names, *marks, _mark(patient.mask is not None), omics, patient.label or "", *months)
     return table
+
+
+def _own(cohort: Cohort, patient: Patient) -> str:
+    """Return the id that the hospital knows the patient by."""
+    return cohort.own_ids.get(patient.identifier, patient.identifier)
 
 
 def _mark(present: bool) -> Text:

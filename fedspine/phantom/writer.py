@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from fedspine.cohort.deidentify.keyring import ROOM, write_key
 from fedspine.cohort.patient import Patient, Volume
 from fedspine.errors import InputError
 from fedspine.phantom.dicom import Study, write_series
@@ -70,8 +72,14 @@ def write_consortium(
             if progress:
                 progress((number - 1) * patients + index + 1, sites * patients)
         _write_tables(out / hospital.name, cohort)
+        write_key(out / hospital.name / ROOM, public_key(seed, number))
         folders.append(out / hospital.name)
     return tuple(folders)
+
+
+def public_key(seed: int, number: int) -> str:
+    """Return the pseudonym key of a phantom hospital: known to all, so that everybody finds the same folds."""
+    return hashlib.sha256(f"fedspine phantom {seed} {number}".encode()).hexdigest()
 
 
 def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 0) -> None:

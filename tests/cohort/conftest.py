@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from fedspine.cohort.deidentify.keyring import write_key
+
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+KEY = "877992e8ffcbb07e8ccd25f556796391b55c87c6b696a2c3a29eda2d3189db6a"
+"""A pseudonym key under which P1 to P5 are named in their order."""
+
 HEADERS: dict[str, dict[str, Any]] = {
     "T1": {"SeriesDescription": "SAG T1", "EchoTime": 10.0, "RepetitionTime": 550.0, "ScanningSequence": "SE"},
     "T2": {"SeriesDescription": "SAG T2", "EchoTime": 100.0, "RepetitionTime": 4000.0, "ScanningSequence": "SE"},
@@ -50,6 +55,7 @@ def write(
 ) -> list[Path]:
     """Write one MR series below `site/dicom` and return its files in the order of the slices."""
     voxels = picture() if voxels is None else voxels
+    write_key(site / ".fedspine", KEY)
     place = site / "dicom" / (f"{patient}-{contrast}" if folder is None else folder)
     place.mkdir(parents=True, exist_ok=True)
     series = generate_uid()

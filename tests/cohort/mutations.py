@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import MRImageStorage
 
+from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.passes import headers_of, voxels_of
 from fedspine.cohort.dicom.pixels import Order, Part
 from fedspine.cohort.dicom.record import restored
@@ -163,7 +164,7 @@ def attempt(task: tuple[Path, int]) -> Outcome:
     stat = path.stat()
     file = File(path.name, stat.st_size, stat.st_mtime_ns)
     begun = time.perf_counter()
-    (entry,) = headers_of((folder, [file]))
+    (entry,) = headers_of((folder, [file], Key(bytes(32))))
     if "refused" not in entry:
         header = restored(entry["header"])
         slices = tuple((Part(0, i, frame.slope, frame.intercept),) for i, frame in enumerate(header.frames))

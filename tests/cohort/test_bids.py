@@ -88,7 +88,7 @@ def test_a_real_data_set_gives_images_mask_label_and_omics(cord: Path) -> None:
     cohort = load_cohort(cord)
     assert cohort.rejected == ()
     (patient,) = cohort.patients
-    assert (patient.identifier, patient.label, patient.grade) == ("01", "benign", None)
+    assert (cohort.own_ids[patient.identifier], patient.label, patient.grade) == ("01", "benign", None)
     assert patient.omics is not None
     assert patient.omics.tolist() == [1.0]
     assert set(patient.volumes) == {"T2", "other"}, "T2* is no contrast of ours"
@@ -113,6 +113,10 @@ def test_voxels_keep_their_place_in_the_patient(cord: Path) -> None:
     assert head_to_feet[2] < 0 < front_to_back[1], "shown as DICOM shows a sagittal slice"
 
 
+def own_order(cohort: Cohort) -> list[Patient]:
+    return sorted(cohort.patients, key=lambda one: cohort.own_ids[one.identifier])
+
+
 def test_phantoms_as_bids_are_the_same_volumes_as_phantoms_as_dicom(tmp_path: Path) -> None:
     from fedspine.phantom.dicom import Study, write_series
     from fedspine.phantom.hospital import STYLES
@@ -128,7 +132,7 @@ def test_phantoms_as_bids_are_the_same_volumes_as_phantoms_as_dicom(tmp_path: Pa
     (tmp_path / "bids-site" / "dataset_description.json").write_text('{"Name": "phantoms", "BIDSVersion": "1.9.0"}')
     dicom, bids = load_cohort(tmp_path / "dicom-site"), load_cohort(tmp_path / "bids-site")
     assert bids.rejected == ()
-    for one, other, drawn in zip(dicom.patients, bids.patients, people, strict=True):
+    for one, other, drawn in zip(own_order(dicom), own_order(bids), people, strict=True):
         assert set(one.volumes) == set(other.volumes) == set(CONTRASTS)
         for contrast, volume in one.volumes.items():
             same = other.volumes[contrast]
@@ -145,7 +149,7 @@ def test_a_folder_named_bids_stands_beside_dicom(tmp_path: Path, site: Path) -> 
     nifti(site / "bids" / "sub-P9" / "anat" / "sub-P9_T1w.nii.gz", np.arange(60, dtype=np.int16).reshape(4, 3, 5))
     (site / "patients.csv").write_text("patient,label\nP1,benign\nP2,malignant\nsub-P9,benign\n")
     cohort = load_cohort(site)
-    assert [(one.identifier, sorted(one.volumes)) for one in cohort.patients] == [
+    assert sorted((cohort.own_ids[one.identifier], sorted(one.volumes)) for one in cohort.patients) == [
         ("P1", ["T1", "T2"]),
         ("P2", ["T1", "T2"]),
         ("sub-P9", ["T1"]),
@@ -159,7 +163,7 @@ def test_a_subject_who_is_not_in_the_table_is_refused(cord: Path) -> None:
     for file in (cord / "sub-02").rglob("sub-01*"):
         file.rename(file.with_name(file.name.replace("sub-01", "sub-02")))
     cohort = load_cohort(cord)
-    assert [one.identifier for one in cohort.patients] == ["01"]
+    assert [cohort.own_ids[one.identifier] for one in cohort.patients] == ["01"]
     assert reasons(cohort) == ["a subject must stand in the table of patients"]
 
 
@@ -201,7 +205,8 @@ def test_an_image_without_a_sidecar_goes_by_its_name(tmp_path: Path) -> None:
     nifti(tmp_path / "sub-90" / "dwi" / "sub-90_ADC.nii.gz", np.full((3, 4, 5), 900, np.int16))
     nifti(tmp_path / "sub-91" / "dwi" / "sub-91_dwi.nii.gz", np.full((3, 4, 5), 900, np.int16))
     nifti(tmp_path / "sub-92" / "ct" / "sub-92_ct.nii.gz", np.full((3, 4, 5), -900, np.int16))
-    found = {one.identifier: set(one.volumes) for one in load_cohort(tmp_path).patients}
+    cohort = load_cohort(tmp_path)
+    found = {cohort.own_ids[one.identifier]: set(one.volumes) for one in cohort.patients}
     assert {int(one): contrasts for one, contrasts in found.items() if int(one) < 90} == {
         number: {contrast or "other"} for number, contrast in enumerate(names.values())
     }

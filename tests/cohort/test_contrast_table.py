@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspine.cohort.contrast import SeriesHeader, identify
+from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.header import header_of
 from fedspine.cohort.dicom.series import series_header
 from fedspine.cohort.words import SPELLINGS, clean_words, spelled, words_in
@@ -128,7 +129,9 @@ SIGNA_ADC = SeriesHeader(
 
 @pytest.mark.parametrize(("name", "contrast"), VENDORS)
 def test_the_contrast_of_each_vendors_file_is_right(name: str, contrast: str) -> None:
-    header = header_of(pydicom.dcmread(DATA / "vendor_dicom" / f"{name}.dcm", stop_before_pixels=True))
+    header = header_of(
+        pydicom.dcmread(DATA / "vendor_dicom" / f"{name}.dcm", stop_before_pixels=True), Key(bytes(32))
+    ).header
     assert {identify(series_header(header, frame)) for frame in header.frames} == {contrast}
 
 
@@ -148,7 +151,9 @@ def cleaned(header: SeriesHeader) -> SeriesHeader:
 def test_cleaning_changes_no_contrast_of_a_real_header() -> None:
     headers = [replace(one, description=name) for name, _, one in rows()] + [SKYRA_MPRAGE, SIGNA_ADC]
     for name, _ in VENDORS:
-        file = header_of(pydicom.dcmread(DATA / "vendor_dicom" / f"{name}.dcm", stop_before_pixels=True))
+        file = header_of(
+            pydicom.dcmread(DATA / "vendor_dicom" / f"{name}.dcm", stop_before_pixels=True), Key(bytes(32))
+        ).header
         headers.append(series_header(file, file.frames[0]))
     assert [one for one in headers if identify(one) != identify(cleaned(one))] == []
 

@@ -159,7 +159,7 @@ def test_pydicoms_whole_folder_is_one_site(tmp_path: Path) -> None:
     shutil.copytree(BUNDLED, tmp_path / "site" / "dicom")
     cohort = load_cohort(tmp_path / "site")
     found = {
-        (one.identifier, contrast, len(volume.voxels))
+        (cohort.own_ids[one.identifier], contrast, len(volume.voxels))
         for one in cohort.patients
         for contrast, volume in one.volumes.items()
     }

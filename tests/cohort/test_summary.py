@@ -41,7 +41,7 @@ def test_the_summary_names_what_is_there_what_is_missing_and_what_was_refused(si
     assert rows(text, "benign") == [["benign", "1", "0", "0"]]
     assert rows(text, "STIR") == [["STIR", "1", "sagittal", "4", "6 x 5", "4 x 1.5 x 0.75"], ["STIR", "1", "P2"]]
     assert rows(text, "mask") == [["mask", "2", "all"]]
-    assert rows(text, "P1") == [["P1", "●", "●", "●", "·", "2", "benign"]]
+    assert rows(text, "P1") == [["P1", "P-5K9V-KCBS-WZKX", "●", "●", "●", "·", "2", "benign"]]
     assert "a file below dicom/ must be DICOM Part 10" in text
     assert "dicom/letter" in text
 

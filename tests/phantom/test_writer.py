@@ -57,11 +57,13 @@ def test_what_is_read_back_is_what_was_drawn(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(writer, "write_patient", remember)
     folders = write_consortium(tmp_path / "out", sites=2, patients=12, seed=4, shape=SHAPE)
-    read = [patient for folder in folders for patient in load_cohort(folder).patients]
+    cohorts = [load_cohort(folder) for folder in folders]
+    read = [patient for cohort in cohorts for patient in cohort.patients]
+    own_ids = {pseudonym: own for cohort in cohorts for pseudonym, own in cohort.own_ids.items()}
     assert load_cohort(folders[0]).omics_columns == OMICS_COLUMNS
-    assert {p.identifier for p in read} == set(drawn)
+    assert {own_ids[p.identifier] for p in read} == set(drawn)
     for patient in read:
-        truth = drawn[patient.identifier]
+        truth = drawn[own_ids[patient.identifier]]
         assert (patient.label, patient.level) == (truth.label, truth.level)
         assert patient.grade == truth.grade
         assert set(patient.volumes) == set(truth.volumes)

@@ -15,6 +15,7 @@ from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 from fedspine.cohort.bids.sidecar import in_dicom, read_numbers, read_sidecar, sidecars_of
 from fedspine.cohort.bids.tree import Item, Tree
 from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.header import FileHeader, header_of
 from fedspine.cohort.dicom.record import restored, stored
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
@@ -69,7 +70,7 @@ class Picture:
         return slices, rows, columns
 
 
-def read_picture(folder: Path, item: Item, tree: Tree, cache: Cache) -> Picture:
+def read_picture(folder: Path, item: Item, tree: Tree, cache: Cache, site_key: Key) -> Picture:
     """Return the image in a file with what its sidecars say, from the cache where nothing of them changed.
 
     Raises:
@@ -77,10 +78,12 @@ def read_picture(folder: Path, item: Item, tree: Tree, cache: Cache) -> Picture:
     """
     beside = {ending: sidecars_of(item, tree, ending) for ending in (".json", ".bval", ".bvec")}
     files = [item.file, *(one.file for several in beside.values() for one in several)]
-    key = key_of("picture", (part for file in files for part in (file.where, file.size, file.changed)))
+    key = key_of(
+        f"picture {site_key.fingerprint()}", (part for file in files for part in (file.where, file.size, file.changed))
+    )
     entry = cache.get(key)
     if entry is None:
-        picture = _read(folder, item, beside)
+        picture = _read(folder, item, beside, site_key)
         known = (picture.shape, picture.order, picture.flips, picture.affine.tolist(), stored(picture.header))
         cache.put(key, [*known, picture.b_values, picture.directions])
         return picture
@@ -98,13 +101,13 @@ def read_picture(folder: Path, item: Item, tree: Tree, cache: Cache) -> Picture:
     )
 
 
-def _read(folder: Path, item: Item, beside: Mapping[str, list[Item]]) -> Picture:
+def _read(folder: Path, item: Item, beside: Mapping[str, list[Item]], site_key: Key) -> Picture:
     values = read_sidecar(folder, beside[".json"])
     _, shape, affine = open_nifti(folder / item.file.where, item.file.size)
     axis = slice_axis(shape, affine, str(values.get("SliceEncodingDirection", "")))
     order, flips, turned = as_read(affine, shape[:3], axis)
     with quiet():
-        header = header_of(_as_dicom(item, values, turned, [shape[axis] for axis in order]))
+        header = header_of(_as_dicom(item, values, turned, [shape[axis] for axis in order]), site_key).header
     # whose it is goes by the folder; the cache must not say it
     picture = Picture(item, shape, order, flips, turned, replace(header, patient=""))
     if item.data_type != "dwi" and len(shape) == 3:

@@ -11,6 +11,7 @@ from fedspine.cohort.bids.dates import days_of
 from fedspine.cohort.bids.picture import Picture, decode, read_picture, stacks
 from fedspine.cohort.bids.tree import Tree
 from fedspine.cohort.cache import Cache, key_of
+from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.read import rank_of
 from fedspine.cohort.dicom.series import Stack
 from fedspine.cohort.files import File
@@ -48,19 +49,21 @@ def read_bids(
     known: Collection[str] | None,
     grids: Mapping[str, Sequence[Grid]],
     cache: Cache,
+    key: Key,
 ) -> Bids:
     """Return what the data set holds of the patients in `known`, or of all when it is `None`.
 
     Args:
         folder: the site folder.
         tree: its data set.
-        patients: subject to patient.
-        known: patients of the table.
+        patients: subject to pseudonym.
+        known: pseudonyms of the table.
         grids: of the patients' masks.
         cache: of decoded volumes.
+        key: of the site, which moves dates and names studies.
     """
     result = Bids(rejected=list(tree.rejected))
-    days = days_of(folder, tree)
+    days = {one: day - key.days(patients[one[0]]) for one, day in days_of(folder, tree).items() if one[0] in patients}
     for subject, patient in patients.items():
         items = tree.images.get(subject, ())
         if items and known is not None and patient not in known:
@@ -70,7 +73,7 @@ def read_bids(
         found = result.candidates.setdefault(patient, [])
         for item in items:
             try:
-                picture = read_picture(folder, item, tree, cache)
+                picture = read_picture(folder, item, tree, cache, key)
                 parts, refused = stacks(picture)
             except SeriesError as error:
                 result.rejected.append(Rejected(item.file.where, str(error), patient))

@@ -21,7 +21,9 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SYMBOLS = 11
 """Random symbols of a pseudonym, 55 bits; among a million patients two meet with a chance of 1 in 70,000."""
 
-FORM = re.compile(rf"P-([{ALPHABET}]{{4}})-([{ALPHABET}]{{4}})-([{ALPHABET}]{{4}})")
+FORM = re.compile(rf"P-?([{ALPHABET}]{{4}})-?([{ALPHABET}]{{4}})-?([{ALPHABET}]{{4}})")
+"""Without dashes too, for BIDS allows none in a label."""
+
 MOST_DAYS = 3652
 OWN_UIDS = "1.2.840.10008."
 """The root of the standard's own UIDs, which name classes and well-known frames and nobody."""
@@ -57,11 +59,10 @@ class Key:
         folds, under whatever key it is read.
         """
         if is_pseudonym(own):
-            return own
+            return _dashed(own.replace("-", "")[1:])
         bits = int.from_bytes(self._digest("patient", own)[:8], "big")
         body = "".join(ALPHABET[bits >> 5 * i & 31] for i in range(SYMBOLS))
-        whole = body + _check(body)
-        return f"P-{whole[:4]}-{whole[4:8]}-{whole[8:]}"
+        return _dashed(body + _check(body))
 
     def uid(self, uid: str) -> str:
         """Return the UID that takes the place of `uid`: 2.25 and a UUID as a number (PS3.5 B.2; RFC 9562, version 8).
@@ -92,6 +93,10 @@ def is_pseudonym(text: str) -> bool:
     """
     found = FORM.fullmatch(text)
     return found is not None and _check(body := "".join(found.groups())[:-1]) == "".join(found.groups())[len(body)]
+
+
+def _dashed(whole: str) -> str:
+    return f"P-{whole[:4]}-{whole[4:8]}-{whole[8:]}"
 
 
 def _check(body: str) -> str:

@@ -11,7 +11,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,10 +92,8 @@ def write_key(room: Path, text: str) -> bool:
     except OSError:
         return False
     finally:
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -149,10 +147,6 @@ class Pseudonyms:
                 "remove .fedspine/pseudonym.key, so that another key names them apart",
             )
 
-    def renamed(self, values: Mapping[str, object]) -> dict[str, object]:
-        """Return `values` by pseudonym instead of own id."""
-        return {self.of(own): value for own, value in values.items()}
-
 
 def load_table(site: Path, key: Key) -> Pseudonyms:
     """Return the pseudonyms that an earlier start wrote; what the key did not make is passed over."""
@@ -184,7 +178,5 @@ def save_table(site: Path, names: Pseudonyms) -> None:
     except (OSError, UnicodeError):
         return
     finally:
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass

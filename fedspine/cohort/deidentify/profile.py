@@ -15,16 +15,17 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from fedspine.cohort.contrast import NO_AGENT
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.rules import Rule, rule_of
 from fedspine.cohort.deidentify.values import DUMMY, dummy, moved
-from fedspine.cohort.deidentify.words import clean_words
 from fedspine.cohort.dicom.private import B_VALUES, DIRECTIONS
+from fedspine.cohort.words import clean_words
 
 PRIVATE = 0
 """Stands for all private elements in `Removed`, whose numbers mean nothing without their creator."""
 
-PATIENT_ID, SEGMENT_LABEL = BaseTag(0x00100020), BaseTag(0x00620005)
+AGENT, SEGMENT_LABEL = BaseTag(0x00180010), BaseTag(0x00620005)
 
 SAFE = frozenset(
     {(group, creator, element) for group, creator, element in B_VALUES}
@@ -121,7 +122,7 @@ class _Work:
             dataset[tag] = DataElement(tag, "SQ", [])
             self.done.add((int(tag), Rule.EMPTY.value))
             return
-        old = _text(element)
+        old = _text(dataset[tag] if rule is Rule.CLEAN else element)  # words may be of any alphabet
         new = "\\".join(self._value(part.strip(" \0"), tag, rule, representation) for part in old.split("\\"))
         if new != old.rstrip(" \0"):
             said = {Rule.UID: Rule.DUMMY, Rule.NAME: Rule.DUMMY}.get(rule, rule) if new.strip("\\") else Rule.EMPTY
@@ -136,6 +137,8 @@ class _Work:
             return moved(value, self.days)
         if rule is Rule.NAME:
             return self.pseudonym
+        if rule is Rule.CLEAN and tag == AGENT:  # whether one was given counts; which, by which lot, does not
+            return "" if value.strip().casefold() in NO_AGENT else "agent"
         if rule is Rule.CLEAN:
             return clean_words(value) or (DUMMY if tag == SEGMENT_LABEL else "")
         return dummy(representation) if rule is Rule.DUMMY else ""

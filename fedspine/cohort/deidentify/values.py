@@ -24,7 +24,9 @@ def moved(value: str, days: int) -> str:
         return ""
     year, month, day = (int(part) for part in found.groups())
     try:
-        return (date(year, month, day) - timedelta(days=days)).strftime("%Y%m%d").zfill(8) + value[found.end() :].strip()
+        return (date(year, month, day) - timedelta(days=days)).strftime("%Y%m%d").zfill(8) + value[
+            found.end() :
+        ].strip()
     except (ValueError, OverflowError):
         return ""
 

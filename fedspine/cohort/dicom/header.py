@@ -1,5 +1,8 @@
 """What a DICOM file says before its pixels: one `FileHeader` per file, one `Frame` per image plane.
 
+This is where DICOM enters, so this is where it is de-identified: a `FileHeader` holds pseudonyms, keyed UIDs, moved
+dates and cleaned words, and nothing after it has seen anything else.
+
 A classic file holds one plane; an Enhanced file holds many, with most of its values in functional groups. Both become
 the same values here, so that everything after this module knows one shape only.
 """
@@ -7,7 +10,6 @@ the same values here, so that everything after this module knows one shape only.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,9 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from fedspine.cohort.deidentify.key import Key
+from fedspine.cohort.deidentify.marks import refuse_pictures_of_persons
+from fedspine.cohort.deidentify.profile import Removed, deidentify
 from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, words
 from fedspine.cohort.dicom.opening import header_and_place
 from fedspine.cohort.dicom.plain import Plain, plain_of
@@ -40,13 +45,14 @@ class FileHeader:
 
     Args:
         modality: `MR`, `CT` or `SEG`.
-        patient: PatientID without blanks around it.
-        person: digests of name and birth date, empty where absent; they only tell two people apart.
-        series: SeriesInstanceUID.
+        patient: the pseudonym of PatientID.
+        person: keyed digests of name and birth date, empty where absent; they only tell two people apart.
+        series: SeriesInstanceUID, keyed like every UID.
         study: StudyInstanceUID, empty where absent.
-        instance: digest of SOPInstanceUID, which no two pictures may share; empty where absent.
+        instance: SOPInstanceUID, which no two pictures may share; empty where absent.
         plain: where the pixels are, if they need no decoding.
-        day: StudyDate as a count of days, `None` where absent; only differences have a meaning.
+        day: StudyDate, moved as all of the patient's dates, as a count of days, `None` where absent; only differences
+            have a meaning.
         frame_of_reference: FrameOfReferenceUID.
         series_number: SeriesNumber, 0 where absent.
         shape: (rows, columns) in voxels.
@@ -87,12 +93,28 @@ TEXT_KEYWORDS = (
 )
 
 
-def read_header(folder: Path, file: File, memory: Memory | None = None) -> FileHeader:
-    """Return the header of `file`, a place within `folder`.
+@dataclass(frozen=True)
+class Opened:
+    """A file as it came in.
+
+    Args:
+        header: what all of fedspine sees of it.
+        own: the patient's own id, for the hospital's table of pseudonyms and its screen.
+        removed: what the header does not hold any more.
+    """
+
+    header: FileHeader
+    own: str = field(repr=False)
+    removed: Removed
+
+
+def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None) -> Opened:
+    """Return the header of `file`, a place within `folder`, de-identified with the site's key.
 
     Args:
         folder: the site folder.
         file: place, size and time as found.
+        key: of the site.
         memory: of values met in other files, see `remembering`.
 
     Raises:
@@ -103,10 +125,10 @@ def read_header(folder: Path, file: File, memory: Memory | None = None) -> FileH
         try:
             dataset, place = header_and_place(handle, file.size)
             dataset = remembering(dataset, {} if memory is None else memory)
-            header = header_of(dataset)
-            plain = plain_of(dataset, handle, place, file.size) if header.frames else None
+            opened = header_of(dataset, key)
+            plain = plain_of(dataset, handle, place, file.size) if opened.header.frames else None
             check_unchanged(handle, file)
-            return replace(header, plain=plain)
+            return replace(opened, header=replace(opened.header, plain=plain))
         except SeriesError:
             raise
         except pydicom.errors.InvalidDicomError:
@@ -136,40 +158,49 @@ def _broken() -> SeriesError:
     return SeriesError("a DICOM header must be complete", "a broken one", "export the file again")
 
 
-def header_of(dataset: Dataset) -> FileHeader:
-    """Return the header in `dataset`; a `SeriesError` says what cannot be used."""
+def header_of(dataset: Dataset, key: Key) -> Opened:
+    """Return the header in `dataset`, which is de-identified on the way; a `SeriesError` says what cannot be used."""
     modality = _modality(dataset)
+    refuse_pictures_of_persons(dataset)
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise SeriesError("an image must have rows and columns", "a header without them", "export the file again")
-    patient = str(dataset.get("PatientID") or "").strip()
-    if not patient:
+    own = str(dataset.get("PatientID") or "").strip()
+    if not own:
         raise SeriesError("a DICOM file must have a PatientID", "none", "export it with the identifier of patients.csv")
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if samples != 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise SeriesError("an image must be grey", "a coloured one", "leave colour maps and screen shots out")
-    series = str(dataset.get("SeriesInstanceUID") or "")
-    if not series:
+    if not dataset.get("SeriesInstanceUID"):
         raise SeriesError("a DICOM file must belong to a series", "no SeriesInstanceUID", "export it again")
-    groups = dataset.get("SharedFunctionalGroupsSequence")
-    shared = flat(groups[0]) if groups else {}
-    return FileHeader(
+    person = (key.digest(_person(dataset)), key.digest(str(dataset.get("PatientBirthDate") or "").strip()))
+    scanner = _scanner(dataset, _shared(dataset))  # first, for vendors hide the coil in headers that go
+    removed = deidentify(dataset, key)
+    shared = _shared(dataset)
+    header = FileHeader(
         modality=modality,
-        patient=patient,
-        person=(_digest(_person(dataset)), _digest(str(dataset.get("PatientBirthDate") or "").strip())),
-        series=series,
+        patient=key.pseudonym(own),
+        person=person,
+        series=str(dataset.get("SeriesInstanceUID")),
         frame_of_reference=str(dataset.get("FrameOfReferenceUID") or ""),
         series_number=int(number(dataset.get("SeriesNumber")) or 0),
         shape=(rows, columns),
         frames=() if modality == "SEG" else frames_of(dataset),
-        scanner=_scanner(dataset, shared),
+        scanner=scanner,
         text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name) or shared.get(name)))}
         | _agent(dataset)
         | _drawn_on(dataset),
         study=str(dataset.get("StudyInstanceUID") or ""),
         day=_day(dataset.get("StudyDate")),
-        instance=_digest(str(dataset.get("SOPInstanceUID") or "").strip()),
+        instance=str(dataset.get("SOPInstanceUID") or "").strip(),
     )
+    return Opened(header, own, removed)
+
+
+def _shared(dataset: Dataset) -> dict[str, object]:
+    """Return what all planes of an Enhanced object share, by keyword."""
+    groups = dataset.get("SharedFunctionalGroupsSequence")
+    return flat(groups[0]) if groups else {}
 
 
 def _day(value: object) -> int | None:
@@ -202,10 +233,6 @@ def _modality(dataset: Dataset) -> str:
 def _person(dataset: Dataset) -> str:
     """Return the name with case, blanks and separators folded, so that spellings of one name agree."""
     return " ".join(str(dataset.get("PatientName") or "").split("=")[0].replace("^", " ").casefold().split())
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest() if text else ""
 
 
 def _agent(dataset: Dataset) -> dict[str, str]:

@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.cohort.cache import Cache, file_key, key_of, write_whole
+from fedspine.cohort.deidentify.cleared import Cleared, kept_actions
+from fedspine.cohort.deidentify.key import Key
+from fedspine.cohort.deidentify.keyring import Pseudonyms
 from fedspine.cohort.dicom.header import FileHeader, read_header
 from fedspine.cohort.dicom.pixels import Order, Part, write_voxels
-from fedspine.cohort.dicom.record import restored, stored
+from fedspine.cohort.dicom.record import PATIENT, restored, stored
 from fedspine.cohort.dicom.remembering import Memory
 from fedspine.cohort.dicom.series import Stack
 from fedspine.cohort.files import File
@@ -52,48 +55,76 @@ def _refusal(error: SeriesError) -> Entry:
 
 
 def read_headers(
-    folder: Path, files: Sequence[File], cache: Cache, workers: Workers, step: Callable[[int], None]
+    folder: Path,
+    files: Sequence[File],
+    cache: Cache,
+    workers: Workers,
+    names: Pseudonyms,
+    cleared: Cleared,
+    step: Callable[[int], None],
 ) -> Iterator[FileHeader | str]:
-    """Yield the header of each of `files` (places within `folder`) in order, or why there is none."""
-    keys = [file_key("header", file) for file in files]
+    """Yield the header of each of `files` (places within `folder`) in order, or why there is none.
+
+    `names` has the site's key and learns whom each pseudonym means; `cleared` counts what was taken out.
+    """
+    kind = f"header {names.key.fingerprint()}"
+    keys = [file_key(kind, file) for file in files]
     new = [file for file, key in zip(files, keys, strict=True) if key not in cache]
-    made = _made(folder, new, workers)
-    for done, key in enumerate(keys):
+    made = _made(folder, new, workers, names.key)
+    for done, (file, key) in enumerate(zip(files, keys, strict=True)):
         entry = cache.get(key)
-        if entry is None:
+        if entry is not None and "header" in entry and entry["header"][PATIENT] not in names.own:
+            entry = headers_of((folder, [file], names.key))[0]  # the table went; the file knows whom this one means
+            _keep(entry, key, cache, names)
+        elif entry is None:
             entry = next(made)
-            if not entry.get("passing"):
-                cache.put(key, entry)
+            _keep(entry, key, cache, names)
         step(done + 1)
-        yield str(entry["refused"]) if "refused" in entry else restored(entry["header"])
+        if "refused" in entry:
+            yield str(entry["refused"])
+        else:
+            header = restored(entry["header"])
+            cleared.add(cache.get(entry["cleared"]) or [], header.patient)
+            yield header
 
 
-def _made(folder: Path, files: Sequence[File], workers: Workers) -> Iterator[Entry]:
+def _keep(entry: Entry, key: str, cache: Cache, names: Pseudonyms) -> None:
+    """Remember a new entry, without the patient's own id, which is only for the table of pseudonyms."""
+    if "header" in entry:
+        names.note(entry["header"][PATIENT], entry.pop("own"))
+        entry["cleared"] = kept_actions(cache, entry.pop("removed"))
+    if not entry.get("passing"):
+        cache.put(key, entry)
+
+
+def _made(folder: Path, files: Sequence[File], workers: Workers, key: Key) -> Iterator[Entry]:
     """Yield the header entry of each file, in order."""
     few = len(files) <= FEW_HEADERS and all(file.size <= SHORT_BYTES for file in files)
     if few or not possible():
         for file in files:
-            yield from headers_of((folder, [file]))
+            yield from headers_of((folder, [file], key))
         return
-    batches = [(folder, list(files[start : start + BATCH])) for start in range(0, len(files), BATCH)]
+    batches = [(folder, list(files[start : start + BATCH]), key) for start in range(0, len(files), BATCH)]
     for batch, result in zip(batches, workers.map(headers_of, batches, lambda _: LIMIT_S), strict=True):
         if not isinstance(result, Lost):
             yield from result
             continue
-        alone = [(folder, [file]) for file in batch[1]]  # to find out which one it was
+        alone = [(folder, [file], key) for file in batch[1]]  # to find out which one it was
         for one in workers.map(headers_of, alone, lambda _: LIMIT_S):
             yield from [{"refused": LOST[one], "passing": True}] if isinstance(one, Lost) else one
 
 
-def headers_of(task: tuple[Path, Sequence[File]]) -> list[Entry]:
-    """Return the header entries of some files; run by a worker."""
-    folder, files = task
+def headers_of(task: tuple[Path, Sequence[File], Key]) -> list[Entry]:
+    """Return the header entries of some files, with the patients' own ids; run by a worker."""
+    folder, files, key = task
     entries: list[Entry] = []
     memory: Memory = {}
     with quiet():
         for file in files:
             try:
-                entries.append({"header": stored(read_header(folder, file, memory))})
+                opened = read_header(folder, file, key, memory)
+                header, removed = stored(opened.header), opened.removed.actions
+                entries.append({"header": header, "own": opened.own, "removed": removed})
             except SeriesError as error:
                 entries.append(_refusal(error))
     return entries

@@ -16,6 +16,8 @@ from types import MappingProxyType
 import numpy as np
 
 from fedspine.cohort.cache import Cache
+from fedspine.cohort.deidentify.cleared import Cleared
+from fedspine.cohort.deidentify.keyring import Pseudonyms
 from fedspine.cohort.dicom.header import DRAWN_ON, FileHeader
 from fedspine.cohort.dicom.passes import Decoder, read_headers
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
@@ -41,12 +43,14 @@ class Imaging:
             first.
         two_people: patients under whose id two people were found; nothing of them may be used.
         rejected: what was not used.
+        cleared: what was taken out of the headers: (tag, what became of it, files, patients).
     """
 
     studies: dict[str, tuple[Study, ...]] = field(repr=False)
     segmentations: dict[str, list[tuple[File, str]]] = field(repr=False)
     two_people: frozenset[str] = field(repr=False)
     rejected: list[Rejected] = field(repr=False)
+    cleared: tuple[tuple[int, str, int, int], ...] = field(default=(), repr=False)
 
 
 def read_dicom(
@@ -55,17 +59,21 @@ def read_dicom(
     cache: Cache,
     known: Collection[str] | None,
     grids: Mapping[str, Sequence[Grid]],
+    names: Pseudonyms,
     progress: Progress = lambda done, total: None,
     further: Mapping[str, Sequence[Candidate]] = MappingProxyType({}),
 ) -> Imaging:
     """Return the images in `files` (places within `folder`) of the patients in `known`, or of all when it is `None`.
 
-    `grids` are those of the patients' NIfTI masks; `further` are series of other formats to choose among.
+    `grids` are those of the patients' NIfTI masks; `further` are series of other formats to choose among. `names` has
+    the site's key and learns whom each pseudonym means.
     """
     rejected: list[Rejected] = []
+    cleared = Cleared()
     total = 2 * len(files)
     with Workers() as workers:
-        by_patient = _headers(folder, files, cache, workers, rejected, lambda done: progress(done, total))
+        headers = read_headers(folder, files, cache, workers, names, cleared, lambda done: progress(done, total))
+        by_patient = _by_patient(files, headers, rejected)
         two_people = _leave_out(by_patient, known, rejected)
         decoder = Decoder(folder, {file.where: file for file in files}, cache, workers)
         found = {
@@ -85,7 +93,7 @@ def read_dicom(
         segmentations[patient] = [(file, header.study) for file, header in newest_first]
     if files:
         progress(total, total)
-    return Imaging(studies, segmentations, frozenset(two_people), rejected)
+    return Imaging(studies, segmentations, frozenset(two_people), rejected, cleared.counted())
 
 
 UNKNOWN_PATIENT = (
@@ -96,17 +104,12 @@ TWO_PEOPLE = (
 )
 
 
-def _headers(
-    folder: Path,
-    files: Sequence[File],
-    cache: Cache,
-    workers: Workers,
-    rejected: list[Rejected],
-    step: Callable[[int], None],
+def _by_patient(
+    files: Sequence[File], headers: Iterable[FileHeader | str], rejected: list[Rejected]
 ) -> dict[str, list[Member]]:
     """Return the readable files with their headers by patient, sorted; note the others in `rejected`."""
     by_instance: dict[str, list[Member]] = defaultdict(list)
-    for file, header in zip(files, read_headers(folder, files, cache, workers, step), strict=True):
+    for file, header in zip(files, headers, strict=True):
         if isinstance(header, str):
             rejected.append(Rejected(file.where, header))
         else:

@@ -13,6 +13,9 @@ from fedspine.cohort.patient import Scanner
 
 FRAME_FIELDS = tuple(field.name for field in fields(Frame))
 
+PATIENT = 1
+"""Where the pseudonym is among the values of a header."""
+
 
 def stored(header: FileHeader) -> list[Any]:
     """Return `header` as JSON values."""
