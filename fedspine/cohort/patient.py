@@ -57,12 +57,14 @@ class Volume:
         affine: (4, 4), maps (slice, row, column, 1) to (x, y, z, 1) in millimetres in DICOM's LPS patient axes.
         contrast: one of `CONTRASTS`.
         scanner: how it was acquired.
+        computed: whether it is no picture of the scanner's but computed from others (an ADC map from DWI).
     """
 
     voxels: NDArray[np.generic] = field(repr=False)
     affine: NDArray[np.float64] = field(repr=False)
     contrast: str
     scanner: Scanner = field(default_factory=Scanner)
+    computed: bool = False
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

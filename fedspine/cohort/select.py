@@ -9,8 +9,8 @@ The rules:
    contrasts; of several sagittal before axial before coronal. It holds for the follow-ups too.
 3. **Names.** The best series of a contrast in the main plane, or where there is none in another, gets the contrast's
    name. The best in each further plane gets a name such as `T2 axial`. Other pictures (`other`) get one name.
-4. **The best** of several in one plane: one that a mask was drawn on, then the reader's `rank`. When it cannot be
-   decoded the next one takes its place.
+4. **The best** of several in one plane: a stored map before a computed one, then one that a mask was drawn on, then the
+   reader's `rank`. When it cannot be decoded the next one takes its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedspine.cohort.grid import Grid
-from fedspine.cohort.patient import PLANES, Rejected, Volume
+from fedspine.cohort.patient import PLANES, Rejected, Scanner, Volume
 
 DAYS_A_MONTH = 30.4375
 """Of a Julian year's twelve."""
@@ -44,6 +44,10 @@ class Candidate:
         day: the study's date as a count of days from any fixed day; `None` where not known.
         drawn_on: whether a mask was drawn on it.
         frame_of_reference: what its segmentations share with it, empty where not known.
+        scanner: how it was acquired.
+        gradient: direction of diffusion, (x, y, z); empty where there is none.
+        computed: whether it is no picture of the scanner's but computed from others.
+        key: changes whenever its content does; empty if nothing may be kept of it.
     """
 
     contrast: str
@@ -55,6 +59,10 @@ class Candidate:
     day: int | None = field(default=None, repr=False)
     drawn_on: bool = False
     frame_of_reference: str = field(default="", repr=False)
+    scanner: Scanner = field(default_factory=Scanner, repr=False)
+    gradient: tuple[float, ...] = field(default=(), repr=False)
+    computed: bool = False
+    key: str = field(default="", repr=False)
 
     @property
     def plane(self) -> str:
@@ -162,7 +170,8 @@ def _load(patient: str, series: Sequence[Candidate], plane: str, rejected: list[
 
     def preference(one: Candidate) -> tuple[object, ...]:
         stray = one.contrast == "other" and not one.drawn_on
-        return one.contrast, stray, one.plane != plane, PREFERRED_PLANES.index(one.plane), not one.drawn_on, *one.rank
+        place = PREFERRED_PLANES.index(one.plane)
+        return one.contrast, stray, one.plane != plane, place, one.computed, not one.drawn_on, *one.rank
 
     images: dict[str, Image] = {}
     filled: set[tuple[str, str]] = set()

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedspine.cohort.patient import CONTRASTS, PLANES, Cohort, Patient, Rejected, Scanner
+from fedspine.cohort.patient import CONTRASTS, PLANES, Cohort, Patient, Rejected, Scanner, Volume
 
 MOST_PATIENTS_LISTED = 60
 MOST_PLACES_LISTED = 3
@@ -99,9 +99,14 @@ def _contrasts(cohort: Cohort) -> Table:
                 _range(volume.voxels.shape[0] for volume in volumes),
                 _most(f"{volume.voxels.shape[1]} x {volume.voxels.shape[2]}" for volume in volumes),
                 _most(" x ".join(f"{step:.3g}" for step in volume.spacing_mm) for volume in volumes),
-                "kept out of training" if contrast == "other" else "",
+                "kept out of training" if contrast == "other" else _computed(volumes),
             )
     return table
+
+
+def _computed(volumes: Iterable[Volume]) -> str:
+    count = sum(volume.computed for volume in volumes)
+    return f"{count} computed from DWI" if count else ""
 
 
 def _range(values: Iterable[float | None], form: str = "{:g}") -> str:

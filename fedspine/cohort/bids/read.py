@@ -83,7 +83,7 @@ def read_bids(
                 studies[item.session] = stack.header.study
                 load = partial(_load, folder, picture, stack, patient, cache, result.rejected)
                 drawn_on = any(grid.covers(stack.grid) for grid in grids.get(patient, ()))
-                found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on))
+                found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on, _key(picture, stack)))
         result.masks[patient] = [
             (mask.file, studies.get(mask.session, "") if mask.session else "") for mask in tree.masks.get(subject, ())
         ]
@@ -93,7 +93,7 @@ def read_bids(
 UNKNOWN_SUBJECT = "a subject must stand in the table of patients; found one that does not; add the row."
 
 
-def _candidate(stack: Stack, load: Callable[[], Volume | None], day: int | None, drawn_on: bool) -> Candidate:
+def _candidate(stack: Stack, load: Callable[[], Volume | None], day: int | None, drawn_on: bool, key: str) -> Candidate:
     return Candidate(
         contrast=stack.contrast,
         grid=stack.grid,
@@ -104,15 +104,23 @@ def _candidate(stack: Stack, load: Callable[[], Volume | None], day: int | None,
         day=day,
         drawn_on=drawn_on,
         frame_of_reference=stack.header.frame_of_reference,
+        scanner=stack.scanner,
+        gradient=stack.planes[0][0].frame.gradient,
+        key=key,
     )
+
+
+def _key(picture: Picture, stack: Stack) -> str:
+    """Return the name of the entry of `stack`, which changes whenever its file does."""
+    file, index = picture.item.file, stack.planes[0][0].index
+    return key_of("nifti", (file.where, file.size, file.changed, index, *picture.order, *picture.flips, stack.contrast))
 
 
 def _load(
     folder: Path, picture: Picture, stack: Stack, patient: str, cache: Cache, rejected: list[Rejected]
 ) -> Volume | None:
     """Return the volume of `stack`, from the cache where it is known; note a refusal in `rejected`."""
-    file, index = picture.item.file, stack.planes[0][0].index
-    key = key_of("nifti", (file.where, file.size, file.changed, index, *picture.order, *picture.flips, stack.contrast))
+    file, key = picture.item.file, _key(picture, stack)
     entry = cache.get(key)
     voxels = None if entry is None or "refused" in entry else cache.array(key)
     if entry is None or ("refused" not in entry and voxels is None):

@@ -147,7 +147,7 @@ class Decoder:
 
     def known(self, stack: Stack) -> bool:
         """Tell whether `voxels` needs not read anything."""
-        key = self._key(stack)
+        key = self.key(stack)
         entry = self._entry(key)
         return entry is not None and ("refused" in entry or self._array(key) is not None)
 
@@ -155,7 +155,7 @@ class Decoder:
         """Return the voxels (slice, row, column) and the files not needed with the reason, or why there are none."""
         if not self.known(stack):
             self.decode([stack])
-        key = self._key(stack)
+        key = self.key(stack)
         entry = self._entry(key) or {"refused": LOST[Lost.DEAD]}
         array = self._array(key)
         if "refused" in entry or array is None:
@@ -164,7 +164,7 @@ class Decoder:
 
     def decode(self, stacks: Iterable[Stack], step: Callable[[Stack], None] = lambda stack: None) -> None:
         """Read the voxels of `stacks` that are not known yet, several at a time; `step` is called after each."""
-        wanted = {self._key(stack): stack for stack in stacks if not self.known(stack)}
+        wanted = {self.key(stack): stack for stack in stacks if not self.known(stack)}
         tasks = [(self._order(stack), self._cache.folder, key) for key, stack in wanted.items()]
         orders = [order for order, _, _ in tasks]
         few = all(order.is_plain for order in orders) and sum(order.size for order in orders) <= FEW_PIXEL_BYTES
@@ -200,7 +200,8 @@ class Decoder:
             self._arrays[key] = found
         return self._arrays[key]
 
-    def _key(self, stack: Stack) -> str:
+    def key(self, stack: Stack) -> str:
+        """Return the name of the entry of `stack`, which changes whenever one of its files does."""
         files = self._files
         parts = [(plane.file, plane.index) for planes in stack.planes for plane in planes]
         return key_of("stack", ((file, index, files[file].size, files[file].changed) for file, index in parts))

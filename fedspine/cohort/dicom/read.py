@@ -1,7 +1,8 @@
 """Read `dicom/` of a site folder: every MR or CT series to a volume, the ones that `cohort.select` chooses.
 
 Of two series of one study, contrast and plane, none or both with a mask, the better is the one with more slices, then
-with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest SeriesNumber.
+with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest SeriesNumber. The
+volumes of a diffusion series become one DWI and one ADC map first, see `cohort.diffusion`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from fedspine.cohort.deidentify.keyring import Pseudonyms
 from fedspine.cohort.dicom.header import DRAWN_ON, FileHeader
 from fedspine.cohort.dicom.passes import Decoder, read_headers
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
+from fedspine.cohort.diffusion import USUAL_B_VALUE, Desk, with_maps
 from fedspine.cohort.files import File
 from fedspine.cohort.grid import Grid
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.select import Candidate, Study, choose
 from fedspine.cohort.workers import Workers
-
-USUAL_B_VALUE = 800.0
 
 Progress = Callable[[int, int], None]
 Member = tuple[File, FileHeader]
@@ -80,11 +80,13 @@ def read_dicom(
             patient: _candidates(patient, members, grids.get(patient, ()), decoder, rejected)
             for patient, members in by_patient.items()
         }
-        _decode(found, further, decoder, lambda done: progress(min(len(files) + done, total), total))
+        trial = Desk(cache, [], trial=True)
+        _decode(found, further, decoder, trial, lambda done: progress(min(len(files) + done, total), total))
     studies, segmentations = {}, {}
     for patient in sorted({*by_patient, *further} - two_people):
         candidates = [candidate for _, candidate in found.get(patient, ())]
-        chosen = choose(patient, [*candidates, *further.get(patient, ())], rejected)
+        offered = with_maps([*candidates, *further.get(patient, ())], Desk(cache, rejected))
+        chosen = choose(patient, offered, rejected)
         if chosen:
             studies[patient] = chosen
         members = by_patient.get(patient, ())
@@ -184,6 +186,9 @@ def _candidates(
                     day=stack.header.day,
                     drawn_on=stack.header.series in drawn_on or any(grid.covers(stack.grid) for grid in grids),
                     frame_of_reference=stack.header.frame_of_reference,
+                    scanner=stack.scanner,
+                    gradient=stack.planes[0][0].frame.gradient,
+                    key=decoder.key(stack),
                 )
                 for stack in stacks
             ]
@@ -214,6 +219,7 @@ def _decode(
     found: Mapping[str, Sequence[tuple[Stack, Candidate]]],
     further: Mapping[str, Sequence[Candidate]],
     decoder: Decoder,
+    trial: Desk,
     progress: Callable[[int], None],
 ) -> None:
     """Decode whatever will be chosen, of all patients at once.
@@ -233,7 +239,7 @@ def _decode(
         for patient, candidates in found.items():
             tried = [replace(one, load=partial(_tried, stack, decoder, wanted)) for stack, one in candidates]
             beside = [replace(one, load=partial(_blank, one.contrast, one.grid)) for one in further.get(patient, ())]
-            choose(patient, [*tried, *beside], [])
+            choose(patient, with_maps([*tried, *beside], trial), [])
         if not wanted:
             return
         decoder.decode(wanted, step)
