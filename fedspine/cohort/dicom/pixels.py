@@ -180,7 +180,7 @@ class _Source:
             return picture
         if number not in self._decoded:
             with open_file(self._order.folder, self._order.files[number]) as file:
-                self._decoded[number] = _decoded(file)
+                self._decoded[number] = decoded(file)
                 check_unchanged(file, self._order.files[number])
         pixels = self._decoded[number]
         frames = pixels if pixels.ndim == 3 else pixels[None]
@@ -202,7 +202,7 @@ class _Source:
             file.close()
 
 
-def _decoded(file: BinaryIO) -> Array:
+def decoded(file: BinaryIO) -> Array:
     """Return the stored values of every frame of an open file."""
     try:
         with quiet():
