@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +181,126 @@ def test_a_given_folder_keeps_its_other_contents(site: Path, tmp_path: Path, ope
     assert opened == []
     assert (shared / "precious.npy").read_bytes() == b"mine"
     assert not (site / ".fedspine" / "cache").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fedspine.cohort.site import load_cohort
+at = int(sys.argv[2])
+load_cohort(Path(sys.argv[1]), progress=lambda done, total: done == at and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.parametrize("at", [9, 24])
+def test_a_killed_reading_goes_on_where_it_was(site: Path, opened: list[str], at: int) -> None:
+    """Of 16 files the headers come first, then the pixels: each file is opened twice, in the order of the steps."""
+    first = subprocess.run([sys.executable, "-c", KILLED, str(site), str(at)], check=False)
+    assert first.returncode == -signal.SIGKILL
+    cohort = load_cohort(site)
+    assert len(opened) <= 32 - at + 4  # a stack that was under way is read again
+    opened.clear()
+    same(load_cohort(site), cohort)
+    assert opened == []
+    assert len(list((site / ".fedspine" / "cache").glob("*.journal"))) == 1
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+from fedspine.cohort.site import load_cohort
+for _ in range(3):
+    print(len(load_cohort(Path(sys.argv[1])).patients))
+"""
+
+
+def test_processes_that_read_at_once_do_not_disturb_each_other(site: Path, opened: list[str]) -> None:
+    command = [sys.executable, "-c", TOGETHER, str(site)]
+    several = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [one.communicate(timeout=60) for one in several]
+    assert outputs == [("2\n2\n2\n", "")] * 3
+    first = load_cohort(site)
+    opened.clear()
+    same(load_cohort(site), first)
+    assert opened == []
+
+
+def test_a_file_of_the_same_size_and_second_is_noticed(site: Path, opened: list[str]) -> None:
+    file = site / "dicom" / "P1-T1" / "001.dcm"
+    second = 1_700_000_000 * 10**9
+    os.utime(file, ns=(second, second + 5))
+    first = apart(load_cohort(site))
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 255
+    file.write_bytes(content)
+    os.utime(file, ns=(second, second + 6))
+    opened.clear()
+    changed = load_cohort(site).patients[0].volumes["T1"].voxels
+    assert opened.count("001.dcm") == 2
+    assert (changed != first.patients[0].volumes["T1"].voxels).sum() == 1
+
+
+def test_a_touched_file_is_read_again(site: Path, opened: list[str]) -> None:
+    load_cohort(site)
+    opened.clear()
+    os.utime(site / "dicom" / "P1-T1" / "001.dcm")
+    load_cohort(site)
+    assert opened.count("001.dcm") == 2
+
+
+def test_a_torn_line_loses_only_itself(site: Path, opened: list[str]) -> None:
+    load_cohort(site)
+    (journal,) = (site / ".fedspine" / "cache").glob("*.journal")
+    journal.write_bytes(journal.read_bytes()[:-10])
+    opened.clear()
+    load_cohort(site)
+    assert len(opened) <= 4
+
+
+def test_the_cache_tells_no_place(full_site: Path) -> None:
+    load_cohort(full_site)
+    for file in (full_site / ".fedspine" / "cache").iterdir():
+        content = file.read_bytes() + file.name.encode()
+        assert b".dcm" not in content
+        assert b"P1-T1" not in content
+        assert b"stray" not in content
+        assert str(full_site).encode() not in content
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = files._without_waiting
+
+    def locked(place: str, flags: int) -> int:
+        if place.endswith("P1-T1/001.dcm"):
+            raise PermissionError
+        return opened(place, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_without_waiting", locked)
+        assert len(load_cohort(site).rejected) == 2
+    assert load_cohort(site).rejected == ()
+
+
+def test_what_a_killed_process_left_behind_is_removed_after_a_day(site: Path) -> None:
+    load_cohort(site)
+    folder = site / ".fedspine" / "cache"
+    for name, age_s in ((".0123", 2 * 86_400), ("4567.npy", 2 * 86_400), (".89ab", 60)):
+        (folder / name).write_bytes(b"half a volume")
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    (site / "dicom" / "P1-T1" / "001.dcm").touch()
+    load_cohort(site)
+    assert not (folder / ".0123").exists()
+    assert not (folder / "4567.npy").exists()
+    assert (folder / ".89ab").exists()
+
+
+def test_a_full_disk_does_not_stop_the_reading(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = apart(load_cohort(site, cache=site.parent / "elsewhere"))
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left on the device")
+
+    for module in ("cache", "dicom.passes"):
+        monkeypatch.setattr(f"fedspine.cohort.{module}.write_whole", full)
+    same(load_cohort(site), wanted)
+    same(load_cohort(site), wanted)
