@@ -58,7 +58,7 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
                 continue
             if entry.is_symlink() and not _inside(Path(entry.path), root):
                 refused.append(Rejected(inner, LEAVES))
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                 if real not in visited:  # a link to a folder above would go round for ever
                     visited.add(real)
@@ -70,6 +70,13 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
                 else:
                     found.append(file)
     return sorted(found, key=lambda file: file.where), sorted(refused, key=lambda one: one.where)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _file(entry: os.DirEntry[str], where: str) -> File | None:

@@ -131,6 +131,8 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
             return replace(opened, header=replace(opened.header, plain=plain))
         except SeriesError:
             raise
+        except MemoryError:
+            raise PassingError("a header must fit into memory", "one that does not", "export the file again") from None
         except pydicom.errors.InvalidDicomError:
             raise _not_dicom(os.pread(handle.fileno(), 8, 0)) from None
         except OSError as error:

@@ -221,7 +221,9 @@ def decoded(file: BinaryIO) -> Array:
     except NotImplementedError:
         raise _unknown() from None
     except MemoryError:
-        raise SeriesError("a picture must fit into memory", "one that does not", "export it in smaller parts") from None
+        raise PassingError(
+            "a picture must fit into memory", "one that does not", "export it in smaller parts"
+        ) from None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # decoders raise anything (one in Rust not even an `Exception`); their text may hold the path
