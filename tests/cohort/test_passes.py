@@ -39,10 +39,10 @@ def befalls(what):
 
 header_of, read_plain, (what, where) = header.header_of, pixels.read_plain, sys.argv[2:]
 
-def bad_header(dataset):
+def bad_header(dataset, key):
     if where == "header" and dataset.get("InstanceNumber") == 3 and dataset.get("PatientID") == "P1":
         befalls(what)
-    return header_of(dataset)
+    return header_of(dataset, key)
 
 def bad_pixels(file, plain, index, shape):
     if where == "pixels" and "P1-T1" in file.name:
@@ -54,7 +54,7 @@ passes.LIMIT_S, passes.SECONDS_A_FILE = 1.0, 0.1
 passes.FEW_HEADERS = passes.FEW_PIXEL_BYTES = 0
 cohort = load_cohort(Path(sys.argv[1]))
 for patient in cohort.patients:
-    print(patient.identifier, *sorted(patient.volumes))
+    print(*sorted(patient.volumes))
 for one in cohort.rejected:
     print(one.reason)
 """
@@ -67,7 +67,7 @@ def test_a_file_that_befalls_its_reader_is_refused_and_the_others_go_on(site: Pa
     run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert run.stderr == ""
     lines = run.stdout.splitlines()
-    assert "P2 T1 T2" in lines
+    assert "T1 T2" in lines  # the second patient
     lost = {
         ("hangs", "header"): LOST[Lost.SLOW],
         ("hangs", "pixels"): LOST[Lost.SLOW],
