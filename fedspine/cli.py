@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,11 +75,19 @@ def phantom(
 
 
 @app.command()
-def check(site: Annotated[Path, typer.Argument(help="A site folder.")]) -> None:
+def check(
+    site: Annotated[Path, typer.Argument(help="A site folder.")],
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="List what the files still carry of patients instead; no value shows.")
+    ] = False,
+) -> None:
     """Read a site folder and print what is in it, what is missing, and what was refused and why.
 
     Exit code 0 when it can be used, 2 when not.
     """
+    if identifiers:
+        _list_identifiers(site)
+        return
     from fedspine.cohort.site import load_cohort
     from fedspine.cohort.summary import describe, usable
 
@@ -99,6 +108,36 @@ def check(site: Annotated[Path, typer.Argument(help="A site folder.")]) -> None:
         ERR.print(f"not usable: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2)
     OUT.print("usable", style="green")
+
+
+def _list_identifiers(site: Path) -> None:
+    """Print what the files of a site folder carry of patients."""
+    from fedspine.cohort.deidentify.carried import survey
+    from fedspine.cohort.deidentify.view import describe_carried
+
+    with _bar("reading headers") as advance:
+        carried = survey(site, advance)
+    OUT.print(describe_carried(carried))
+
+
+@app.command()
+def deidentify(
+    site: Annotated[Path, typer.Argument(help="A site folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make; must be empty or absent.")],
+) -> None:
+    """Write a de-identified copy of a site folder, for a research machine; key and names stay in SITE/.fedspine."""
+    from fedspine.cohort.deidentify.copy import write_copy
+
+    with _bar("writing") as advance:
+        copied = write_copy(site, out, advance)
+    OUT.print(
+        f"{copied.patients} patients, {copied.files} DICOM files and {copied.masks} masks are in {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    for reason, count in Counter(one.reason for one in copied.left_out).most_common():
+        OUT.print(f"left out: {count} x {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    OUT.print(f"look at it:      fedspine check {out} --identifiers", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -101,7 +101,7 @@ class _Work:
                 del dataset[tag]
 
     def _drop(self, dataset: Dataset, tag: BaseTag) -> None:
-        if not _is_empty(dataset.get_item(tag, keep_deferred=True)):
+        if tag & 0xFFFF and not _is_empty(dataset.get_item(tag, keep_deferred=True)):  # a group's length tells nothing
             self.done.add((int(tag), Rule.REMOVE.value))
         del dataset[tag]
 

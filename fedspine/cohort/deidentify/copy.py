@@ -1,0 +1,219 @@
+"""Write a de-identified copy of a site folder, to be moved to a machine for research.
+
+The copy holds what the site's cohort is made of: every usable DICOM file of its patients with the pixels untouched, the
+tables by pseudonym, and the masks. Pseudonyms are their own pseudonyms, so the copy has the same patients, volumes and
+folds as the original under whatever key it is read later; the key and the table of pseudonyms stay behind.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+
+from fedspine.cohort.deidentify.carried_elsewhere import NIFTI_FIELDS
+from fedspine.cohort.deidentify.key import Key
+from fedspine.cohort.deidentify.keyring import open_key
+from fedspine.cohort.deidentify.marking import mark
+from fedspine.cohort.deidentify.profile import deidentify
+from fedspine.cohort.dicom.header import read_header
+from fedspine.cohort.dicom.opening import whole
+from fedspine.cohort.files import File, files_below, open_file
+from fedspine.cohort.mask import NUMBERED, SUFFIXES
+from fedspine.cohort.patient import Cohort, Patient, Rejected
+from fedspine.cohort.quiet import quiet
+from fedspine.cohort.site import load_cohort
+from fedspine.errors import InputError, SeriesError
+
+PATIENTS = ("patient", "label", "grade", "time", "event", "level")
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What was written.
+
+    Args:
+        patients: in the tables of the copy.
+        files: DICOM files.
+        masks: NIfTI files.
+        left_out: files of the original that are not in the copy, with the reason.
+    """
+
+    patients: int
+    files: int
+    masks: int
+    left_out: tuple[Rejected, ...]
+
+
+def write_copy(site: Path, out: Path, progress: Callable[[int, int], None] | None = None) -> Copied:
+    """Write a de-identified copy of `site` to `out`.
+
+    Args:
+        site: a site folder.
+        out: absent or empty, and not inside the site folder.
+        progress: called with (done, total) files below `dicom/`.
+
+    Raises:
+        InputError: when `out` holds something, or lies in the site folder.
+        CohortError: when the site cannot be used.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("a copy must be written into an empty folder", "something there", "name another folder")
+    if site.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError("a copy must lie outside the site folder", "one inside", "name another folder")
+    cohort = load_cohort(site)
+    if not cohort.key_kept:
+        raise InputError(
+            "a site must keep its pseudonym key", "a folder that cannot be written", "make .fedspine writable"
+        )
+    key = open_key(site).key
+    left_out: list[Rejected] = []
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    dicom, _ = files_below(site, "dicom")
+    written = _write_dicom(site, dicom, out, key, cohort, left_out, progress or (lambda done, total: None))
+    masks = _write_masks(site, out, key, cohort, left_out)
+    _write_tables(out, cohort)
+    return Copied(len(cohort.patients), written, masks, tuple(left_out))
+
+
+def _write_dicom(
+    site: Path,
+    files: Sequence[File],
+    out: Path,
+    key: Key,
+    cohort: Cohort,
+    left_out: list[Rejected],
+    progress: Callable[[int, int], None],
+) -> int:
+    """Write the DICOM files of the cohort's patients; numbers in the order of the places keep that order."""
+    patients = {patient.identifier for patient in cohort.patients}
+    number: Counter[str] = Counter()
+    with quiet():
+        for done, file in enumerate(files, 1):
+            try:
+                patient = read_header(site, file, key).header.patient
+                if patient in patients:
+                    place = out / "dicom" / patient / f"{number[patient] + 1:06}.dcm"
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    _write_file(site, file, place, key)
+                    number[patient] += 1
+                else:
+                    left_out.append(Rejected(file.where, NOBODY, cohort.own_ids.get(patient)))
+            except SeriesError as error:
+                left_out.append(Rejected(file.where, str(error)))
+            progress(done, len(files))
+    return sum(number.values())
+
+
+NOBODY = "a file must belong to a patient of the cohort; found another's; fedspine check says why."
+
+
+def _write_file(site: Path, file: File, place: Path, key: Key) -> None:
+    """Write one DICOM file, de-identified and marked, in its own transfer syntax."""
+    try:
+        with open_file(site, file) as handle:
+            dataset = whole(handle)
+        deidentify(dataset, key)
+        mark(dataset)
+        dataset.preamble = b"\0" * 128  # it may hold anything, another file's header too
+        dataset.file_meta = _meta(dataset)
+        dataset.save_as(place, enforce_file_format=True)
+    except SeriesError:
+        raise
+    except Exception:  # its text may quote the patient
+        place.unlink(missing_ok=True)
+        raise SeriesError("a DICOM file must be complete", "a broken one", "export the file again") from None
+
+
+def _meta(dataset: Dataset) -> FileMetaDataset:
+    """Return a new file meta header: the old one may name the sender."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID") or dataset.file_meta.MediaStorageSOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    return meta
+
+
+def _write_masks(site: Path, out: Path, key: Key, cohort: Cohort, left_out: list[Rejected]) -> int:
+    """Write the NIfTI masks of the cohort's patients under their pseudonyms."""
+    patients = {patient.identifier for patient in cohort.patients}
+    written = 0
+    for file in files_below(site, "masks")[0]:
+        name = file.where.rsplit("/", 1)[-1]
+        suffix = next((one for one in SUFFIXES if name.lower().endswith(one)), None)
+        new = None if suffix is None else _mask_name(name[: -len(suffix)].strip(), patients, key)
+        if suffix is None or new is None:
+            left_out.append(Rejected(file.where, NOBODY))
+            continue
+        place = out / "masks" / f"{new}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open_file(site, file) as handle:
+                place.write_bytes(without_texts(handle, packed=suffix == ".nii.gz"))
+            written += 1
+        except Exception:  # nibabel and gzip raise anything
+            left_out.append(Rejected(file.where, "a mask must be complete NIfTI; found a broken one; save it again."))
+    return written
+
+
+def _mask_name(stem: str, patients: Iterable[str], key: Key) -> str | None:
+    """Return the name of a mask by pseudonym, with the number of its study where it had one."""
+    known = set(patients)
+    if key.pseudonym(stem) in known:
+        return key.pseudonym(stem)
+    number = NUMBERED.search(stem)
+    patient = key.pseudonym(stem[: number.start()]) if number else ""
+    return f"{patient}_{number[1]}" if number and patient in known else None
+
+
+def without_texts(file: BinaryIO, *, packed: bool) -> bytes:
+    """Return a NIfTI file whose free texts and extensions are empty and whose voxels are byte for byte the same."""
+    raw = gzip.decompress(file.read()) if packed else file.read()
+    kind = nibabel.Nifti2Header if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
+    header = kind.from_fileobj(io.BytesIO(raw), check=False)
+    header.extensions.clear()
+    for name in NIFTI_FIELDS:
+        if name in header:
+            header[name] = np.zeros_like(header[name])
+    start = int(header["vox_offset"])
+    block = header.binaryblock
+    clean = block + b"\0" * max(start - len(block), 0) + raw[max(start, len(block)) :]
+    return gzip.compress(clean, mtime=0) if packed else clean
+
+
+def _write_tables(out: Path, cohort: Cohort) -> None:
+    """Write the tables as they were understood: by pseudonym, without columns that fedspine does not read."""
+    rows = [[_cell(value) for value in _row(patient)] for patient in cohort.patients]
+    _write(out / "patients.csv", [list(PATIENTS), *rows])
+    if cohort.omics_columns:
+        omics: Mapping[str, list[str]] = {
+            one.identifier: [_cell(value) for value in one.omics] for one in cohort.patients if one.omics is not None
+        }
+        _write(
+            out / "omics.csv", [["patient", *cohort.omics_columns], *([one, *values] for one, values in omics.items())]
+        )
+
+
+def _row(patient: Patient) -> tuple[str | float | None, ...]:
+    return patient.identifier, patient.label, patient.grade, patient.time, patient.event, patient.level
+
+
+def _cell(value: str | float | None) -> str:
+    """Return a cell that is read back as the same value; nothing for a missing one."""
+    if value is None or value != value:
+        return ""
+    return value if isinstance(value, str) else repr(float(value))
+
+
+def _write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)

@@ -1,0 +1,101 @@
+"""Show what a site folder carries, for the hospital's own screen: counts of files and patients, never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom.datadict import keyword_for_tag
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fedspine.cohort.deidentify.carried import Carried
+from fedspine.cohort.deidentify.profile import PRIVATE, SAFE_CREATORS
+
+
+def describe_carried(carried: Carried) -> Group:
+    """Return what the folder carries, readable at 100 columns."""
+    parts: list[RenderableType] = [_headline(carried)]
+    if carried.attributes:
+        parts.append(_attributes(carried))
+    if carried.creators:
+        parts.append(_creators(carried))
+    if carried.pictures:
+        rows = [(f"{what}", str(one.files), str(len(one.patients))) for what, one in carried.pictures.items()]
+        parts.append(_table("Pictures that may show a person", ("what", "files", "patients"), rows))
+    if carried.names:
+        rows = [(what, str(one.files), str(len(one.patients))) for what, one in sorted(carried.names.items())]
+        parts.append(_table("In names of files and folders", ("what", "files", "patients"), rows))
+    if carried.tables:
+        parts.append(_table("In tables", ("table", "column", "looks like"), carried.tables))
+    for title, counts in (("In BIDS sidecars", carried.sidecars), ("In NIfTI headers", carried.nifti)):
+        if counts:
+            parts.append(_table(title, ("field", "files"), [(name, str(count)) for name, count in counts.items()]))
+    parts.append(_closing(carried))
+    spaced: list[RenderableType] = []
+    for part in parts:
+        spaced += [part, Text("")]
+    return Group(*spaced[:-1])
+
+
+def is_clean(carried: Carried) -> bool:
+    """Tell whether nothing was found."""
+    lists = (carried.attributes, carried.creators, carried.pictures, carried.names, carried.tables)
+    return not any(lists) and not carried.sidecars and not carried.nifti
+
+
+def _headline(carried: Carried) -> Text:
+    text = Text(f"{carried.files} DICOM files read", style="bold")
+    if carried.unread:
+        text.append(f", {carried.unread} unreadable", style="yellow")
+    text.append(f"; {carried.marked} say that they are de-identified", style="dim")
+    return text
+
+
+def _attributes(carried: Carried) -> Table:
+    rows = [
+        (_name(tag), _number(tag), str(one.files), str(len(one.patients)), done)
+        for (tag, done), one in carried.attributes.items()
+        if tag != PRIVATE
+    ]
+    return _table("In DICOM headers", ("attribute", "tag", "files", "patients", "at the door"), rows)
+
+
+def _creators(carried: Carried) -> Table:
+    rows = [
+        (
+            creator or "(none)",
+            str(one.files),
+            str(len(one.patients)),
+            "diffusion values kept, the rest removed" if creator in SAFE_CREATORS else "removed",
+        )
+        for creator, one in carried.creators.items()
+    ]
+    return _table("Private DICOM elements", ("creator", "files", "patients", "at the door"), rows)
+
+
+def _closing(carried: Carried) -> Text:
+    if is_clean(carried):
+        return Text("Nothing was found that identifies. Pixels were not looked at.", style="green")
+    return Text(
+        "All this is taken out, or not read, before anything is cached; the files stay as they are. "
+        "For a copy without it: fedspine deidentify SITE OUT. Pixels were not looked at."
+    )
+
+
+def _name(tag: int) -> str:
+    return keyword_for_tag(tag) or "(unknown)"
+
+
+def _number(tag: int) -> str:
+    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("files", "patients") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
