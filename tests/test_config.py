@@ -72,12 +72,20 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once"),
         ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once"),
         ('[data]\ncontrasts = ["T9"]\n', "contrasts must be known"),
+        ('[data]\ncontrasts = ["T2 oblique"]\n', "contrasts must be known"),
+        ('[data]\ncontrasts = ["other"]\n', "contrasts must be known"),
         ('[[stage]]\ntask = "evaluate"\nof = "segment"\nrounds = 3\n', "measures every patient once"),
     ],
 )
 def test_options_and_links_of_a_stage_are_checked_as_strictly(stage: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
         check_tasks(load_plan(MINIMAL + stage))
+
+
+def test_a_plan_may_name_a_contrast_with_its_plane() -> None:
+    plan = load_plan(MINIMAL + '[data]\ncontrasts = ["T2", "T2 axial"]\n')
+    check_tasks(plan)
+    assert plan.data.contrasts == ("T2", "T2 axial")
 
 
 def test_a_site_file_is_strict_and_optional(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def prior(plan: Plan) -> dict[str, Tensor]:
 def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
     data = plan.data
     shape = (data.slices, data.size, data.size)
-    return _public(count, 1000 * plan.seed + purpose, data.contrasts, shape, data.levels)
+    # phantoms are scanned in one plane; which of a plan's names that is, `Patient.find` knows
+    contrasts = tuple(dict.fromkeys(name.split(" ")[0] for name in data.contrasts))
+    return _public(count, 1000 * plan.seed + purpose, contrasts, shape, data.levels)
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from fedspine.cohort.diffusion import Desk, factor_of, with_maps
 from fedspine.cohort.grid import Grid
@@ -147,6 +148,22 @@ def test_a_stored_map_goes_before_a_computed_one(tmp_path: Path, write_series: W
     volume = load_cohort(tmp_path).patients[0].volumes["ADC"]
     assert not volume.computed
     np.testing.assert_array_equal(volume.voxels, stored)
+
+
+def test_a_real_world_value_mapping_of_a_map_counts(tmp_path: Path, write_series: Write) -> None:
+    mapping = Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 2.5e-6, 0.0
+    write_series(
+        tmp_path,
+        contrast="ADC",
+        voxels=np.full(SHAPE, 400, np.uint16),
+        ImageType=["DERIVED", "PRIMARY", "ADC"],
+        RescaleSlope=1,
+        RescaleIntercept=0,
+        RealWorldValueMappingSequence=[mapping],
+    )
+    volume = load_cohort(tmp_path).patients[0].volumes["ADC"]
+    np.testing.assert_allclose(numbers(volume), 1000.0, rtol=1e-5)
 
 
 def test_a_map_is_computed_once_and_kept_until_a_part_changes(

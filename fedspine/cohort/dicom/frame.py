@@ -99,6 +99,9 @@ def frames_of(dataset: Dataset) -> tuple[Frame, ...]:
     top = {name: dataset.get(name) for name in FRAME_KEYWORDS}
     top["DiffusionBValue"] = b_value_of(dataset)
     top["DiffusionGradientOrientation"] = dataset.get("DiffusionGradientOrientation") or direction_of(dataset)
+    mapping = dataset.get("RealWorldValueMappingSequence")
+    if mapping:
+        top |= {name: mapping[0].get(name) for name in ("RealWorldValueSlope", "RealWorldValueIntercept")}
     if not dataset.get("PerFrameFunctionalGroupsSequence"):
         if int(number(dataset.get("NumberOfFrames")) or 1) > 1:
             raise SeriesError("planes must have positions", "a multi-frame file without", "export it as Enhanced DICOM")
@@ -141,7 +144,11 @@ def _frame(values: Mapping[str, object]) -> Frame:
         or max(map(abs, position)) > FARTHEST_MM
     ):
         raise SeriesError("an image must lie within reach of a scanner", "an impossible geometry", "export it again")
-    slope = number(values.get("RescaleSlope"))
+    image_type = tuple(str(value).strip().upper() for value in listed(values.get("ImageType")))
+    slope, intercept = number(values.get("RescaleSlope")), number(values.get("RescaleIntercept"))
+    if "DERIVED" in image_type and number(values.get("RealWorldValueSlope")):
+        # of a map; the rescale of such files is often one to screen values
+        slope, intercept = number(values.get("RealWorldValueSlope")), number(values.get("RealWorldValueIntercept"))
     return Frame(
         position_mm=position,
         orientation=orientation,
@@ -149,8 +156,8 @@ def _frame(values: Mapping[str, object]) -> Frame:
         thickness_mm=abs(number(values.get("SpacingBetweenSlices")) or number(values.get("SliceThickness")) or 0)
         or None,
         slope=1.0 if slope is None else slope,
-        intercept=number(values.get("RescaleIntercept")) or 0.0,
-        image_type=tuple(str(value).strip().upper() for value in listed(values.get("ImageType"))),
+        intercept=intercept or 0.0,
+        image_type=image_type,
         echo_time_ms=number(values.get("EchoTime")),
         repetition_time_ms=number(values.get("RepetitionTime")),
         inversion_time_ms=number(values.get("InversionTime")) or None,
