@@ -14,7 +14,7 @@ from fedspine.phantom.anatomy import Anatomy
 from fedspine.phantom.graph import entropy_from, stream
 from fedspine.phantom.grid import block_sum, image_affine
 from fedspine.phantom.implant import disturbance
-from fedspine.phantom.scanner import EVERY_CONTRAST, Protocol, ScannerModel, sensitivity
+from fedspine.phantom.scanner import EVERY_CONTRAST, Protocol, ScannerModel, saturation_band, sensitivity
 from fedspine.phantom.tissue import Tissue
 from fedspine.phantom.view import View
 
@@ -55,6 +55,8 @@ def acquire(
     """
     entropy = entropy_from(generator)
     coil = sensitivity(scanner, subject.anatomy, subject.view, stream(entropy, "coil"))
+    band = saturation_band(subject.anatomy, subject.view) if scanner.saturates else np.float32(1.0)
+    saturated = coil[0], coil[1] * band
     affine = image_affine(subject.view)
     metal = _metal(subject)
     volumes = {}
@@ -68,7 +70,7 @@ def acquire(
         else:
             emitted = tissue_signal(subject.table, contrast, protocol, scanner.field_tesla)
             gain = scanner.gain * float(np.exp(0.2 * own.standard_normal()))
-            received = _received(subject, emitted, coil)
+            received = _received(subject, emitted, saturated)
             _disturb(received, subject, metal, contrast, protocol, scanner)
             image = kspace.magnitude(received, scanner.noise, scanner.matrix, own)
             counts = (image * np.float32(gain)).astype(np.float64)
@@ -119,7 +121,8 @@ def tissue_signal(
         ti_ms = protocol.inversion_time_ms
         return signal.inversion_recovery(density, t1_ms, t2_ms, tr_ms=tr_ms, te_ms=te_ms, ti_ms=ti_ms)
     if protocol.train_ms:
-        return signal.turbo_spin_echo(density, t1_ms, t2_ms, tr_ms=tr_ms, te_ms=te_ms, train_ms=protocol.train_ms)
+        train_ms, fat = protocol.train_ms, table[:, tissue.FAT_FRACTION]
+        return signal.turbo_spin_echo(density, t1_ms, t2_ms, tr_ms=tr_ms, te_ms=te_ms, train_ms=train_ms, fat=fat)
     emitted = signal.spin_echo(density, t1_ms, t2_ms, tr_ms=tr_ms, te_ms=te_ms)
     if contrast == "DWI" and protocol.b_value is not None:
         return signal.diffusion_weighted(emitted, table[:, tissue.ADC], b_value=protocol.b_value)

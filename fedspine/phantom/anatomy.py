@@ -20,8 +20,8 @@ YOUNGEST, OLDEST = 18.0, 88.0
 SCOLIOTIC = 0.10
 """Share of people with a Cobb angle of 10 degrees or more."""
 
-_STEP_MM = 0.5
-_TABLE_MM = np.arange(-60.0, float(levels.EDGES_MM[-1]) + 60.0, _STEP_MM)
+STEP_MM = 0.5
+TABLE_MM = np.arange(-60.0, float(levels.EDGES_MM[-1]) + 60.0, STEP_MM)
 """The centre line is tabulated at these places along the spine."""
 _ANGLE_LEVELS = ("C1", "C2", "C7", "T1", "T7", "T12", "L1", "L3", "L5", "S1", "S3")
 _ANGLE_AT_MM = np.array([levels.MIDDLE_MM[levels.LEVELS.index(name)] for name in _ANGLE_LEVELS])
@@ -106,7 +106,7 @@ def draw_anatomy(stream: np.random.Generator, *, age: float) -> Anatomy:
         cord_mm=float(stream.uniform(3.6, 4.6)),
         muscle_mm=float(stream.uniform(28.0, 42.0)),
         fat_mm=float(stream.uniform(5.0, 26.0)),
-        front_mm=float(stream.uniform(80.0, 130.0)),
+        front_mm=float(stream.uniform(95.0, 175.0)),
         leanness=float(np.clip(stream.normal(0.75 - 0.45 * old, 0.12), 0.05, 0.95)),
     )
 
@@ -119,12 +119,12 @@ def centre_line(anatomy: Anatomy, turn_deg: float = 0.0, smooth_mm: float = 0.0)
 
     The spine is turned by `turn_deg`. With `smooth_mm`, the angle is averaged over that length: so skin follows.
     """
-    angle = np.deg2rad(np.interp(_TABLE_MM, _ANGLE_AT_MM, anatomy.angles) - turn_deg)
+    angle = np.deg2rad(np.interp(TABLE_MM, _ANGLE_AT_MM, anatomy.angles) - turn_deg)
     if smooth_mm:
-        width = int(smooth_mm / _STEP_MM)
+        width = int(smooth_mm / STEP_MM)
         total = np.cumsum(np.concatenate([np.full(width, angle[0]), angle, np.full(width, angle[-1])]))
         angle = (total[2 * width :] - total[: -2 * width]) / (2 * width)
-    return np.cumsum(np.sin(angle)) * _STEP_MM, np.cumsum(np.cos(angle)) * _STEP_MM, angle
+    return np.cumsum(np.sin(angle)) * STEP_MM, np.cumsum(np.cos(angle)) * STEP_MM, angle
 
 
 def sideways_mm(anatomy: Anatomy, along_mm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,23 +150,23 @@ def frame_of(anatomy: Anatomy, view: View) -> Frame:
     here = _index(float(levels.MIDDLE_MM[view.level]))
     down_mm = (np.arange(rows) - (rows - 1) / 2) * step_mm - view.offset_mm / anatomy.scale + down[here]
     back_mm = (np.arange(columns) + 0.5 - columns * view.column) * step_mm + back[here]
-    place = np.interp(down_mm, down, _TABLE_MM)[:, None]
+    place = np.interp(down_mm, down, TABLE_MM)[:, None]
     sine, cosine = np.sin(angle), np.cos(angle)
     # the nearest place on the line: three steps of Newton from the one at the same height
     for _ in range(3):
         index = _index(place)
         ahead = (down_mm[:, None] - down[index]) * cosine[index] + (back_mm - back[index]) * sine[index]
-        place = _TABLE_MM[index] + np.clip(ahead, -25.0, 25.0)
+        place = TABLE_MM[index] + np.clip(ahead, -25.0, 25.0)
     index = _index(place)
     across = (back_mm - back[index]) * cosine[index] - (down_mm[:, None] - down[index]) * sine[index]
     smooth_back, smooth_down, _ = centre_line(anatomy, turn, smooth_mm=70.0)
-    shift = np.interp(levels.MIDDLE_MM[view.level], _TABLE_MM, back - smooth_back)
+    shift = np.interp(levels.MIDDLE_MM[view.level], TABLE_MM, back - smooth_back)
     skin = np.interp(down_mm, smooth_down, smooth_back) + shift
     # the points of a slice lie within its thickness, not within the gap
     middle_mm = (np.arange(view.shape[0]) - (view.shape[0] - 1) / 2) * view.gap_mm
     within_mm = ((np.arange(FINER) + 0.5) / FINER - 0.5) * view.thickness_mm
     aside_mm = ((middle_mm[:, None] + within_mm[None, :]).reshape(slices) + view.aside_mm) / anatomy.scale
-    spine = sideways_mm(anatomy, np.interp(down_mm, down, _TABLE_MM))
+    spine = sideways_mm(anatomy, np.interp(down_mm, down, TABLE_MM))
     spine = spine - sideways_mm(anatomy, levels.MIDDLE_MM[view.level : view.level + 1])
     return Frame(
         ap_mm=across.astype(np.float32),
@@ -178,5 +178,5 @@ def frame_of(anatomy: Anatomy, view: View) -> Frame:
 
 def _index(place_mm: float | NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the nearest entry of the table."""
-    steps = np.rint((np.asarray(place_mm) - _TABLE_MM[0]) / _STEP_MM)
-    return np.asarray(np.clip(steps, 0, len(_TABLE_MM) - 1).astype(np.intp))
+    steps = np.rint((np.asarray(place_mm) - TABLE_MM[0]) / STEP_MM)
+    return np.asarray(np.clip(steps, 0, len(TABLE_MM) - 1).astype(np.intp))

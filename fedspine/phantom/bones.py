@@ -141,15 +141,18 @@ def paint_arches(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, wea
     """Draw spinous processes and the fat between them, pedicles, foramina and joints beside, in place."""
     canal_mm, reach_mm = anatomy.canal_mm, np.float32(0.78 * anatomy.muscle_mm)
     behind = (frame.ap_mm - np.float32(canal_mm + 3.0)) / reach_mm  # 0 at the canal, 1 at the tips
-    # processes point down, their tips are blunt
-    rise = column.height - np.float32(0.25) - np.float32(0.55) * behind
+    # processes point down, steeply at the chest; below they are broad plates
+    below = (frame.along_mm > levels.EDGES_MM[levels.T12]).astype(np.float32)
+    rise = column.height - np.float32(0.25) - (np.float32(0.9) - np.float32(0.5) * below) * behind
     blunt = (behind * np.float32(2.0) - np.float32(1.0)) ** 2
-    body = blunt * blunt + (rise / np.float32(0.62)) ** 2
+    body = blunt * blunt + (rise / (np.float32(0.6) + np.float32(0.25) * below)) ** 2
     between = (behind > 0.0) & (behind < 1.0)
+    fibres = np.sin(frame.ap_mm * np.float32(1.1) + frame.along_mm * np.float32(0.7)) > 0.2
     flavum = (np.abs(frame.ap_mm - np.float32(canal_mm + 1.8)) < 1.0 + 1.6 * wear.facet) & (np.abs(rise) > 0.55)
     level_with_canal = (frame.ap_mm > -canal_mm - 1.5) & (frame.ap_mm < canal_mm + 9.0)
     pedicle = level_with_canal & (column.height < 0.15) & (column.height > -0.85)
-    foramen = level_with_canal & (column.height >= 0.15) & (frame.ap_mm < canal_mm)
+    hole = (frame.ap_mm / np.float32(canal_mm)) ** 2 + ((column.height - np.float32(0.75)) / np.float32(0.6)) ** 2
+    foramen = level_with_canal & (hole < 1.0)
     root = foramen & (np.abs(column.height - 0.6) < 0.22) & (np.abs(frame.ap_mm) < 3.0)
     joint = (np.abs(frame.ap_mm - np.float32(canal_mm + 6.0)) < 5.0 + 3.0 * wear.facet) & (np.abs(rise) < 0.9)
     inner, outer, midline = canal_mm + 1.5, canal_mm + 11.0, 3.5
@@ -157,14 +160,14 @@ def paint_arches(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, wea
         aside = np.abs(frame.lateral_mm[slice_index])[:, None]
         beside = (aside > inner) & (aside < outer)
         for where, tissue in (
-            (between & (aside < midline), Tissue.FAT),
+            (between & fibres & (aside < midline), Tissue.LIGAMENT),
             ((body < 1.0) & (aside < midline), Tissue.CORTEX),
-            ((body < 0.72) & (aside < midline - 0.8), Tissue.MARROW),
+            ((body < 0.80) & (aside < midline - 0.8), Tissue.MARROW),
             (flavum & (aside < inner), Tissue.LIGAMENT),
             (joint & beside, Tissue.CORTEX),
             (joint & beside & (np.abs(rise) < 0.7) & (np.abs(rise) > 0.08), Tissue.MARROW),
             (pedicle & beside, Tissue.MARROW),
             (foramen & beside, Tissue.FAT),
-            (root & beside, Tissue.ROOTS),
+            (root & beside, Tissue.CORD),
         ):
             np.copyto(target, np.uint8(tissue), where=where)

@@ -24,7 +24,7 @@ class Scale(NamedTuple):
     across_mm: float
 
 
-STREAKS = Scale(3.5, 13.0, 5.0)
+STREAKS = Scale(3.5, 20.0, 5.0)
 """Bundles of muscle and the fat between them run along the spine."""
 LUMPS = Scale(11.0, 13.0, 11.0)
 """Loops of bowel, vessels and fat in front of it."""

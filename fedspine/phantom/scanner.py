@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.phantom.anatomy import Anatomy
+from fedspine.phantom import levels
+from fedspine.phantom.anatomy import STEP_MM, TABLE_MM, Anatomy, centre_line, turn_of
 from fedspine.phantom.view import View
 
 CONTRASTS = ("T1", "T1c", "T2", "STIR", "ADC")
@@ -44,6 +45,7 @@ class ScannerModel:
         reach_mm: depth at which a surface coil's sensitivity has halved; large for a volume coil.
         ripple: relative unevenness between the coil's elements along the spine.
         element_mm: distance between the coil's elements.
+        saturates: whether a band in front of the spine is saturated, so that belly and swallowing do not blur it.
         matrix: share of the image's frequencies along (row, column) that are measured.
         protocols: by contrast.
     """
@@ -58,6 +60,7 @@ class ScannerModel:
     ripple: float
     element_mm: float
     matrix: tuple[float, float]
+    saturates: bool
     protocols: Mapping[str, Protocol] = field(repr=False)
 
 
@@ -84,32 +87,32 @@ def _protocols(
 
 SCANNERS: tuple[ScannerModel, ...] = (
     ScannerModel(
-        "SIEMENS", "Aera", "Spine_32", 1.5, 900.0, 0.016, 95.0, 0.08, 60.0, (0.80, 0.90),
+        "SIEMENS", "Aera", "Spine_32", 1.5, 900.0, 0.010, 95.0, 0.08, 60.0, (0.80, 0.90), True,
         _protocols(t1=(9.1, 560.0), t2=(96.0, 3600.0), stir=(42.0, 4200.0, 150.0), flair=(95.0, 9000.0, 2450.0),
                    diffusion=(72.0, 4500.0, 800.0), fat_saturated=False),
     ),
     ScannerModel(
-        "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.009, 75.0, 0.14, 50.0, (0.85, 0.95),
+        "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.006, 75.0, 0.14, 50.0, (0.85, 0.95), True,
         _protocols(t1=(8.4, 640.0), t2=(91.0, 3900.0), stir=(38.0, 4600.0, 200.0), flair=(92.0, 9000.0, 2500.0),
                    diffusion=(63.0, 5200.0, 800.0), fat_saturated=True),
     ),
     ScannerModel(
-        "GE MEDICAL SYSTEMS", "Optima MR450w", "GEM CTL", 1.5, 1500.0, 0.018, 110.0, 0.06, 75.0, (0.72, 0.88),
+        "GE MEDICAL SYSTEMS", "Optima MR450w", "GEM CTL", 1.5, 1500.0, 0.012, 110.0, 0.06, 75.0, (0.72, 0.88), True,
         _protocols(t1=(11.8, 500.0), t2=(104.0, 3100.0), stir=(46.0, 3900.0, 155.0), flair=(120.0, 8500.0, 2250.0),
                    diffusion=(78.0, 5000.0, 600.0), fat_saturated=True),
     ),
     ScannerModel(
-        "GE MEDICAL SYSTEMS", "DISCOVERY MR750", "USCTL4567", 3.0, 1250.0, 0.010, 80.0, 0.16, 55.0, (0.80, 0.92),
+        "GE MEDICAL SYSTEMS", "DISCOVERY MR750", "USCTL4567", 3.0, 1250.0, 0.007, 80.0, 0.16, 55.0, (0.80, 0.92), True,
         _protocols(t1=(10.2, 700.0), t2=(100.0, 3400.0), stir=(40.0, 4400.0, 205.0), flair=(118.0, 9500.0, 2480.0),
                    diffusion=(68.0, 6000.0, 1000.0), fat_saturated=False),
     ),
     ScannerModel(
-        "Philips", "Ingenia", "MULTI COIL", 1.5, 420.0, 0.015, 150.0, 0.04, 90.0, (0.75, 0.82),
+        "Philips", "Ingenia", "MULTI COIL", 1.5, 420.0, 0.010, 150.0, 0.04, 90.0, (0.75, 0.82), False,
         _protocols(t1=(7.6, 450.0), t2=(110.0, 2900.0), stir=(60.0, 3500.0, 160.0), flair=(110.0, 8000.0, 2350.0),
                    diffusion=(70.0, 3800.0, 700.0), fat_saturated=False),
     ),
     ScannerModel(
-        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.011, 65.0, 0.12, 45.0, (0.78, 0.90),
+        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.0075, 65.0, 0.12, 45.0, (0.78, 0.90), True,
         _protocols(t1=(8.0, 600.0), t2=(120.0, 3000.0), stir=(55.0, 4000.0, 215.0), flair=(125.0, 11000.0, 2800.0),
                    diffusion=(60.0, 4200.0, 1000.0), fat_saturated=True),
     ),
@@ -134,3 +137,18 @@ def sensitivity(
     fading = 1.0 / (1.0 + (down_mm / (2.2 * scanner.reach_mm)) ** 2)
     along = (1.0 + scanner.ripple * wave) * fading
     return along.astype(np.float32), (at_canal / (1.0 + depth * depth)).astype(np.float32)
+
+
+def saturation_band(anatomy: Anatomy, view: View) -> NDArray[np.float32]:
+    """Return what a band laid in front of the spine leaves of the signal, by column, (column,)."""
+    back, _, _ = centre_line(anatomy, turn_of(anatomy, view.level))
+    place = int((levels.MIDDLE_MM[view.level] - TABLE_MM[0]) / STEP_MM)
+    half = int(0.4 * view.shape[1] * view.pixel_mm / STEP_MM)
+    sacrum = int((levels.EDGES_MM[levels.S1] - TABLE_MM[0]) / STEP_MM)
+    seen = back[max(0, place - half) : max(place + 1, min(sacrum, place + half))] - back[place]
+    depth_mm = anatomy.canal_mm + float(levels.DEPTH_MM[view.level])
+    edge_mm = (float(seen.min()) - depth_mm - 14.0) * anatomy.scale
+    columns = view.shape[2]
+    back_mm = (np.arange(columns) + 0.5 - columns * view.column) * view.pixel_mm
+    through = 1.0 / (1.0 + np.exp(-(back_mm - edge_mm) / 3.0))
+    return np.asarray(0.10 + 0.90 * through, dtype=np.float32)

@@ -22,10 +22,26 @@ def spin_echo(proton_density: Values, t1_ms: Values, t2_ms: Values, *, tr_ms: fl
     return proton_density * -np.expm1(-tr_ms / t1_ms) * np.exp(-te_ms / t2_ms)
 
 
+FAT_IN_TRAINS = 0.8
+"""By how much a train of echoes lengthens the T2 of pure fat."""
+
+
 def turbo_spin_echo(
-    proton_density: Values, t1_ms: Values, t2_ms: Values, *, tr_ms: float, te_ms: float, train_ms: float
+    proton_density: Values,
+    t1_ms: Values,
+    t2_ms: Values,
+    *,
+    tr_ms: float,
+    te_ms: float,
+    train_ms: float,
+    fat: Values | float = 0.0,
 ) -> Values:
-    """Return the spin echo signal at the effective echo time; T1 recovers only after the echo train of `train_ms`."""
+    """Return the spin echo signal at the effective echo time; T1 recovers only after the echo train of `train_ms`.
+
+    Rapid refocusing undoes the J-coupling of fat, whose T2 is then longer: fat is bright (Henkelman et al. 1992, J Magn
+    Reson Imaging 2:533). `fat` is its share.
+    """
+    t2_ms = t2_ms * (1.0 + FAT_IN_TRAINS * np.asarray(fat))
     return spin_echo(proton_density, t1_ms, t2_ms, tr_ms=tr_ms - train_ms, te_ms=te_ms)
 
 

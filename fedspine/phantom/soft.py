@@ -21,7 +21,7 @@ def paint_surroundings(
     cervical = view.level <= levels.C7
     depth_mm = anatomy.canal_mm + float(levels.DEPTH_MM[view.level])
     behind_mm = anatomy.canal_mm + anatomy.muscle_mm
-    front_mm = 0.42 * anatomy.front_mm if cervical else anatomy.front_mm
+    front_mm = 0.33 * anatomy.front_mm if cervical else anatomy.front_mm
     plane = np.full(frame.behind_mm.shape, Tissue.MUSCLE, dtype=np.uint8)
     back = frame.behind_mm
     plane[back > behind_mm] = Tissue.FAT
@@ -40,7 +40,6 @@ def _mix(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, clutter: Cl
     """Let fat into muscle, and lay fat, bowel and vessels among the organs."""
     streaks = field(clutter[0], STREAKS, frame)
     _replace(tissues, Tissue.MUSCLE, Tissue.FAT, streaks > 1.1 * anatomy.leanness)
-    _replace(tissues, Tissue.FAT, Tissue.SKIN, np.abs(streaks + 0.55) < 0.05)  # septa
     lumps = field(clutter[1], LUMPS, frame)
     if cervical:
         _replace(tissues, Tissue.ORGAN, Tissue.MUSCLE, lumps > 0.0)

@@ -105,7 +105,7 @@ def _with(disc: Disc, **changes: float) -> Disc:
 
 def _disc(old: float, mobile: bool, drawn: np.ndarray) -> Disc:
     """Return a disc; `drawn` holds nine uniform numbers."""
-    dryness = float(np.clip(0.15 + 0.75 * old + (0.15 if mobile else 0.0) + 0.7 * (drawn[0] - 0.5), 0.0, 1.0))
+    dryness = float(np.clip(0.28 + 0.70 * old + (0.15 if mobile else 0.0) + 0.7 * (drawn[0] - 0.5), 0.0, 1.0))
     worn = dryness > 0.62
     herniated = worn and mobile and drawn[4] < 0.30
     return Disc(
