@@ -55,6 +55,7 @@ def phantom(
     size: Annotated[int, typer.Option(help="Pixels a side.", min=32)] = 128,
     slices: Annotated[int, typer.Option(help="Sagittal slices.", min=2)] = 12,
     levels: Annotated[str, typer.Option(help="Part of the spine, such as C1-C7 or L5.")] = "C1-S1",
+    follow_up: Annotated[float, typer.Option(help="Share of patients with a second study.", min=0, max=1)] = 0.0,
 ) -> None:
     """Write a consortium of site folders with phantom patients: public, made from physics."""
     from fedspine.phantom.writer import write_consortium
@@ -67,6 +68,7 @@ def phantom(
             seed=seed,
             shape=(slices, size, size),
             levels=levels,
+            follow_up=follow_up,
             progress=advance,
         )
     OUT.print(f"{len(folders)} site folders of {patients} patients are in {out}", soft_wrap=True, highlight=False)

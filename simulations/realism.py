@@ -2,9 +2,9 @@
 
     python -m simulations.realism REAL.npz
 
-Classifiers learn to tell real slices from phantom slices, drawn on the same grid; how well they do on patients they have
-not seen is the distance: 0.5 is indistinguishable, 1.0 is told at once. `REAL.npz` holds `images`, uint8 (slice, row,
-column) of sagittal lumbar T2, and `patient`, (slice,). It is read and never copied.
+Classifiers learn to tell real slices from phantom slices, drawn on the same grid; how well they do on patients they
+have not seen is the distance: 0.5 is indistinguishable, 1.0 is told at once. `REAL.npz` holds `images`, uint8 (slice,
+row, column) of sagittal lumbar T2, and `patient`, (slice,). It is read and never copied.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from simulations.realism_features import measured, scaled
 
 FIELD_MM = (285.0, 325.0)
 """Side of the field of view of the real slices, judged by the height of their vertebrae."""
-FOLDS, RESAMPLES = 6, 400
+FOLDS, TREES, RESAMPLES = 6, 200, 400
 
 Table = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def tell_apart(features: Table, truth: NDArray[np.bool_], groups: NDArray[np.int
     folds = StratifiedGroupKFold(min(FOLDS, len(np.unique(groups)) // 2), shuffle=True, random_state=seed)
     for train, test in folds.split(features, truth, groups):
         if how == "forest":
-            model = RandomForestClassifier(200, min_samples_leaf=3, class_weight="balanced", random_state=seed)
+            model = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
         else:
             logistic = LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced")
             model = make_pipeline(StandardScaler(), logistic)
@@ -141,7 +141,7 @@ def compare(one: Slices, other: Slices, seed: int = 0) -> tuple[dict[str, Verdic
         for family, table in tables.items()
         for how in ("forest", "logistic")
     }
-    forest = RandomForestClassifier(300, min_samples_leaf=3, class_weight="balanced", random_state=seed)
+    forest = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed)
     forest.fit(tables["all"], truth)
     order = np.argsort(forest.feature_importances_)[::-1]
     return verdicts, [(names[index], float(forest.feature_importances_[index])) for index in order[:10]]

@@ -17,7 +17,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 90, 95)
 
 def scaled(volume: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Return a patient's slices, (slice, row, column), as 8 bits: its 98th percentile becomes white, for both sides."""
-    white = max(float(np.percentile(volume, 98)), 1e-6)
+    white = max(float(np.percentile(np.asarray(volume, dtype=np.float64), 98)), 1e-6)
     return np.asarray(np.clip(np.rint(volume.astype(np.float64) / white * 255.0), 0, 255), dtype=np.uint8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from fedspine.cohort.patient import Volume
 ROOT = "1.2.826.0.1.3680043.8.498."
 """pydicom's own root; the rest of each UID is hashed from the seed and what it names."""
 
-DATE, TIME = "20200101", "120000"
-"""Phantoms have no calendar."""
+FIRST_DAY, TIME = date(2020, 1, 1), "120000"
+"""Phantoms have no calendar: every first study is of this day."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Study:
         key: unique text that UIDs are hashed from (seed, site and patient).
         institution: the site's name.
         descriptions: contrast to the series description that this site writes.
+        days: since the first study.
     """
 
     patient: str
     key: str
     institution: str
     descriptions: Mapping[str, str]
+    days: int = 0
 
     def uid(self, *parts: object) -> UID:
         """Return the UID of a part of this study, always the same one."""
@@ -73,7 +76,8 @@ def _series(study: Study, volume: Volume, number: int) -> Dataset:
     derived = volume.contrast == "ADC"
     ds.ImageType = ["DERIVED", "PRIMARY", "ADC"] if derived else ["ORIGINAL", "PRIMARY", "OTHER"]
     ds.SOPClassUID = MRImageStorage
-    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = DATE
+    day = (FIRST_DAY + timedelta(days=study.days)).strftime("%Y%m%d")
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = day
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = TIME
     ds.AccessionNumber, ds.Modality = "", "MR"
     ds.InstitutionName, ds.ReferringPhysicianName = study.institution, ""

@@ -40,8 +40,8 @@ def draw_implant(stream: np.random.Generator, *, age: float, level: int) -> Impl
     has, reach = stream.uniform(size=2)
     if level < levels.T1 or has >= SHARE * (0.5 + age / 80.0):
         return None
-    first = level + int(stream.integers(-2, 2))
-    return Implant(max(levels.T1, first), min(levels.S1, first + 1 + int(2 * reach)))
+    first = min(levels.L5, max(levels.T1, level + int(stream.integers(-2, 2))))
+    return Implant(first, min(levels.S1, first + 1 + int(2 * reach)))
 
 
 def paint_implant(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, implant: Implant) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedspine.cohort.select import DAYS_A_MONTH
 from fedspine.phantom.genome import Pathways
 from fedspine.phantom.tumour import INTRAMEDULLARY, TumourType
 
@@ -16,7 +17,6 @@ BASELINE_A_MONTH = 0.012
 """Hazard of a tumour of grade 2 with average proliferation, outside the cord."""
 GRADE_WEIGHT, PROLIFERATION_WEIGHT, CORD_WEIGHT = 0.9, 0.5, 0.4
 LONGEST_MONTHS = 60.0
-DAYS_A_MONTH = 30.44
 
 _GRADES = {"benign": (0.65, 0.30, 0.05, 0.0), "malignant": (0.0, 0.20, 0.40, 0.40)}
 
@@ -52,7 +52,7 @@ def draw_doubling(stream: np.random.Generator, *, tumour: TumourType | None, pat
 def growth(doubling_days: float, months: float) -> float:
     """Return the factor by which a diameter grows; the volume grows by its cube.
 
-    >>> growth(30.44, 3.0)
+    >>> growth(30.4375, 3.0)
     2.0
     """
     return float(2.0 ** (months * DAYS_A_MONTH / doubling_days / 3.0))

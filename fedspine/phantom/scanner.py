@@ -88,32 +88,33 @@ def _protocols(
 SCANNERS: tuple[ScannerModel, ...] = (
     ScannerModel(
         "SIEMENS", "Aera", "Spine_32", 1.5, 900.0, 0.010, 95.0, 0.08, 60.0, (0.80, 0.90), True,
-        _protocols(t1=(9.1, 560.0), t2=(96.0, 3600.0), stir=(42.0, 4200.0, 150.0), flair=(95.0, 9000.0, 2450.0),
+        _protocols(t1=(9.1, 560.0), t2=(96.0, 3600.0), stir=(42.0, 4200.0, 178.0), flair=(95.0, 9000.0, 2450.0),
                    diffusion=(72.0, 4500.0, 800.0), fat_saturated=False),
     ),
     ScannerModel(
         "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.006, 75.0, 0.14, 50.0, (0.85, 0.95), True,
-        _protocols(t1=(8.4, 640.0), t2=(91.0, 3900.0), stir=(38.0, 4600.0, 200.0), flair=(92.0, 9000.0, 2500.0),
+        _protocols(t1=(8.4, 640.0), t2=(91.0, 3900.0), stir=(38.0, 4600.0, 215.0), flair=(92.0, 9000.0, 2500.0),
                    diffusion=(63.0, 5200.0, 800.0), fat_saturated=True),
     ),
     ScannerModel(
         "GE MEDICAL SYSTEMS", "Optima MR450w", "GEM CTL", 1.5, 1500.0, 0.012, 110.0, 0.06, 75.0, (0.72, 0.88), True,
-        _protocols(t1=(11.8, 500.0), t2=(104.0, 3100.0), stir=(46.0, 3900.0, 155.0), flair=(120.0, 8500.0, 2250.0),
+        _protocols(t1=(11.8, 500.0), t2=(104.0, 3100.0), stir=(46.0, 3900.0, 182.0), flair=(120.0, 8500.0, 2250.0),
                    diffusion=(78.0, 5000.0, 600.0), fat_saturated=True),
     ),
     ScannerModel(
         "GE MEDICAL SYSTEMS", "DISCOVERY MR750", "USCTL4567", 3.0, 1250.0, 0.007, 80.0, 0.16, 55.0, (0.80, 0.92), True,
-        _protocols(t1=(10.2, 700.0), t2=(100.0, 3400.0), stir=(40.0, 4400.0, 205.0), flair=(118.0, 9500.0, 2480.0),
+        _protocols(t1=(10.2, 700.0), t2=(100.0, 3400.0), stir=(40.0, 4400.0, 220.0), flair=(118.0, 9500.0, 2480.0),
                    diffusion=(68.0, 6000.0, 1000.0), fat_saturated=False),
     ),
     ScannerModel(
         "Philips", "Ingenia", "MULTI COIL", 1.5, 420.0, 0.010, 150.0, 0.04, 90.0, (0.75, 0.82), False,
-        _protocols(t1=(7.6, 450.0), t2=(110.0, 2900.0), stir=(60.0, 3500.0, 160.0), flair=(110.0, 8000.0, 2350.0),
+        _protocols(t1=(7.6, 450.0), t2=(110.0, 2900.0), stir=(60.0, 3500.0, 185.0), flair=(110.0, 8000.0, 2350.0),
                    diffusion=(70.0, 3800.0, 700.0), fat_saturated=False),
     ),
     ScannerModel(
-        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.0075, 65.0, 0.12, 45.0, (0.78, 0.90), True,
-        _protocols(t1=(8.0, 600.0), t2=(120.0, 3000.0), stir=(55.0, 4000.0, 215.0), flair=(125.0, 11000.0, 2800.0),
+        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.0075, 65.0, 0.12, 45.0, (0.78, 0.90),
+        True,
+        _protocols(t1=(8.0, 600.0), t2=(120.0, 3000.0), stir=(55.0, 4000.0, 225.0), flair=(125.0, 11000.0, 2800.0),
                    diffusion=(60.0, 4200.0, 1000.0), fat_saturated=True),
     ),
 )  # fmt: skip

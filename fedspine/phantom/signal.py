@@ -39,7 +39,8 @@ def turbo_spin_echo(
     """Return the spin echo signal at the effective echo time; T1 recovers only after the echo train of `train_ms`.
 
     Rapid refocusing undoes the J-coupling of fat, whose T2 is then longer: fat is bright (Henkelman et al. 1992, J Magn
-    Reson Imaging 2:533). `fat` is its share.
+    Reson Imaging 2:533; T2 of fat and marrow of up to 143 and 160 ms by echo train: Pai et al. 2008, Magn Reson Imaging
+    26:1215). `fat` is its share.
     """
     t2_ms = t2_ms * (1.0 + FAT_IN_TRAINS * np.asarray(fat))
     return spin_echo(proton_density, t1_ms, t2_ms, tr_ms=tr_ms - train_ms, te_ms=te_ms)

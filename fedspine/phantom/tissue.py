@@ -3,7 +3,8 @@
 Sources, T1 and T2 at 1.5 and 3 T in ms:
 
 - cord 745 and 993, 74 and 78; muscle 1008 and 1412, 44 and 50: Stanisz et al. 2005, Magn Reson Med 54:507;
-- marrow T1 549 and 586, T2 49 (longer here: 101 in the synthetic MRI below); subcutaneous fat 343 and 382, 58 and 68: de Bazelaire et al. 2004, Radiology 230:652;
+- marrow T1 549 and 586, T2 49 (longer here: 101 in the synthetic MRI below); subcutaneous fat 343 and 382, 58 and 68:
+  de Bazelaire et al. 2004, Radiology 230:652; fat's T1 is shorter here, so that the inversion times in use null it;
 - CSF 4273, 1578; normal disc 1165, 102; dry disc 554, 56: means of synthetic MRI of 32 spines, AJNR 2020
   (PMC7410772), with proton densities; its dry disc is a shorter T1 than the one taken here;
 - nucleus of lumbar discs: T2 of Pfirrmann grade II falls from 132 (in the twenties) to 86 (in the sixties), of grade IV
@@ -59,7 +60,7 @@ people 1e-3); contrast agent in mmol/l; share of fat; relative unevenness from v
 
 _ROWS: dict[Tissue, tuple[float, ...]] = {
     Tissue.AIR: (1000, 1000, 50, 50, 0.0, 0, 0.0, 0.0, 0.0, 0.0),
-    Tissue.FAT: (343, 382, 68, 68, 0.90, 60, 0.0, 0.90, 0.05, 0.07),
+    Tissue.FAT: (270, 320, 68, 68, 0.90, 60, 0.0, 0.90, 0.05, 0.07),
     Tissue.MUSCLE: (1008, 1412, 44, 40, 0.78, 1400, 0.06, 0.0, 0.08, 0.16),
     Tissue.ORGAN: (850, 1100, 52, 48, 0.76, 1300, 0.20, 0.10, 0.08, 0.18),
     Tissue.MARROW: (549, 586, 66, 62, 0.74, 380, 0.05, 0.45, 0.10, 0.09),

@@ -13,11 +13,12 @@ import nibabel as nib
 import numpy as np
 
 from fedspine.cohort.deidentify.keyring import ROOM, write_key
-from fedspine.cohort.patient import Patient, Volume
+from fedspine.cohort.patient import FollowUp, Patient, Volume
+from fedspine.cohort.select import DAYS_A_MONTH
 from fedspine.errors import InputError
 from fedspine.phantom.dicom import Study, write_series
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
-from fedspine.phantom.hospital import Hospital, hospital_of
+from fedspine.phantom.hospital import Hospital, draw_scanner, hospital_of
 from fedspine.phantom.levels import EVERY_LEVEL
 from fedspine.phantom.patient import Phantom, draw, to_patient
 from fedspine.phantom.scanner import CONTRASTS
@@ -26,6 +27,9 @@ TABLE = ("patient", "label", "grade", "time", "event", "level")
 
 LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.10, 0.10, 0.05, 0.10, 0.05
 """How often a patient lacks a contrast, the omics row, the label, the mask, or one omics cell."""
+
+_DAYS = (90, 540)
+"""A second study follows within so many days, if the patient is followed so long."""
 
 
 def write_consortium(
@@ -36,6 +40,7 @@ def write_consortium(
     seed: int = 0,
     shape: tuple[int, int, int] = (12, 128, 128),
     levels: str = EVERY_LEVEL,
+    follow_up: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, ...]:
     """Write `sites` site folders of `patients` phantoms below `out`; the same seed gives the same bytes.
@@ -49,6 +54,7 @@ def write_consortium(
         seed: of everything.
         shape: (slice, row, column) of every volume.
         levels: the part of the spine that is shown, such as "C1-S1" or "T1-T12".
+        follow_up: share of the patients who have a second study, months later.
         progress: called with (done, total) patients.
 
     Raises:
@@ -56,6 +62,8 @@ def write_consortium(
     """
     if sites < 1 or patients < 1 or seed < 0:
         raise InputError("sites and patients must be 1 or more, the seed 0 or more", "less", "raise it")
+    if not 0.0 <= follow_up <= 1.0:
+        raise InputError("the share with a second study must lie between 0 and 1", f"{follow_up:g}", "mend it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("phantoms must be written into an empty folder", "something there", "name another folder")
     folders = []
@@ -67,6 +75,8 @@ def write_consortium(
             generator = np.random.default_rng([seed, number, 2, index])
             phantom = draw(generator, label=label, shape=shape, levels=levels, hospital=hospital)
             patient = _known(phantom, f"S{number}-P{index + 1:04d}", generator)
+            if generator.random() < follow_up:
+                patient = replace(patient, follow_up=(_later(phantom, generator, hospital),))
             write_patient(out / hospital.name, patient, hospital, seed)
             cohort.append(patient)
             if progress:
@@ -83,14 +93,22 @@ def public_key(seed: int, number: int) -> str:
 
 
 def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 0) -> None:
-    """Write one patient's series below `site/dicom` and the mask, where there is one, to `site/masks`."""
-    key = f"{seed}/{hospital.number}/{patient.identifier}"
-    study = Study(patient.identifier, key, hospital.name, hospital.style)
-    for number, contrast in enumerate(patient.volumes, 1):
-        write_series(site / "dicom" / patient.identifier / str(number), study, patient.volumes[contrast], number)
-    if patient.mask is not None:
-        (site / "masks").mkdir(parents=True, exist_ok=True)
-        _write_mask(site / "masks" / f"{patient.identifier}.nii.gz", patient.mask)
+    """Write a patient's series below `site/dicom` and the masks, where there are some, to `site/masks`.
+
+    A second study has a later date, UIDs of its own, and its mask is called `PATIENT_2.nii.gz`.
+    """
+    identifier, key = patient.identifier, f"{seed}/{hospital.number}/{patient.identifier}"
+    first = FollowUp(0.0, patient.volumes, patient.mask)
+    for count, visit in enumerate((first, *patient.follow_up), 1):
+        extra = "" if count == 1 else f"_{count}"
+        days = round(visit.months * DAYS_A_MONTH)
+        study = Study(identifier, key + extra, hospital.name, hospital.style, days)
+        for number, contrast in enumerate(visit.volumes, 1):
+            folder = site / "dicom" / identifier / f"{number}{extra}"
+            write_series(folder, study, visit.volumes[contrast], number)
+        if visit.mask is not None:
+            (site / "masks").mkdir(parents=True, exist_ok=True)
+            _write_mask(site / "masks" / f"{identifier}{extra}.nii.gz", visit.mask)
 
 
 def _labels(hospital: Hospital, patients: int, generator: np.random.Generator) -> list[str]:
@@ -116,6 +134,15 @@ def _known(phantom: Phantom, identifier: str, generator: np.random.Generator) ->
         label=None if lacks[2] else patient.label,
         mask=None if lacks[3] else patient.mask,
     )
+
+
+def _later(phantom: Phantom, generator: np.random.Generator, hospital: Hospital) -> FollowUp:
+    """Return a second study, before the patient's follow-up ends, on any of the hospital's scanners."""
+    last = min(_DAYS[1], max(_DAYS[0], int(phantom.outcome[0] * DAYS_A_MONTH)))
+    months = int(generator.integers(_DAYS[0], last + 1)) / DAYS_A_MONTH
+    scanner = draw_scanner(generator, hospital=hospital)
+    again = to_patient(phantom.follow_up(months), "", scanner, generator)
+    return FollowUp(months, again.volumes, again.mask)
 
 
 def _write_mask(file: Path, mask: Volume) -> None:
