@@ -25,6 +25,7 @@ def phantoms() -> Slices:
     return draw_phantoms(PATIENTS, SLICES, SIZE, seed=1)
 
 
+@pytest.mark.slow
 def test_phantoms_are_not_told_from_other_phantoms(phantoms: Slices) -> None:
     verdicts, _ = compare(phantoms, draw_phantoms(PATIENTS, SLICES, SIZE, seed=2))
     verdict = verdicts["all, forest"]
@@ -41,6 +42,7 @@ def test_blurred_phantoms_are_told_from_phantoms_by_their_spectrum(phantoms: Sli
     assert len(telling) == 10
 
 
+@pytest.mark.slow
 def test_the_report_is_a_table_of_numbers(phantoms: Slices, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "real.npz"
     np.savez(file, images=phantoms.images, patient=np.array([f"p{n}" for n in phantoms.patient]))
