@@ -37,19 +37,19 @@ def befalls(what):
     else:
         bytearray(6 * 2**30)
 
-header_of, read_plain, (what, where) = header.header_of, pixels.read_plain, sys.argv[2:]
+opened, read_plain, (what, where) = header._opened, pixels.read_plain, sys.argv[2:]
 
-def bad_header(dataset, key):
+def bad_header(dataset, key, memory):
     if where == "header" and dataset.get("InstanceNumber") == 3 and dataset.get("PatientID") == "P1":
         befalls(what)
-    return header_of(dataset, key)
+    return opened(dataset, key, memory)
 
 def bad_pixels(file, plain, index, shape):
     if where == "pixels" and "P1-T1" in file.name:
         befalls(what)
     return read_plain(file, plain, index, shape)
 
-header.header_of, pixels.read_plain = bad_header, bad_pixels
+header._opened, pixels.read_plain = bad_header, bad_pixels
 passes.LIMIT_S, passes.SECONDS_A_FILE = 1.0, 0.1
 passes.FEW_HEADERS = passes.FEW_PIXEL_BYTES = 0
 cohort = load_cohort(Path(sys.argv[1]))

@@ -130,20 +130,35 @@ FRAME_KEYWORDS = (
 )
 
 
+def position_of(value: object) -> tuple[float, ...]:
+    """Return the (x, y, z) in millimetres of an ImagePositionPatient, or raise a `SeriesError`."""
+    position = _numbers(value, 3)
+    if not position:
+        raise _nowhere()
+    if max(map(abs, position)) > FARTHEST_MM:
+        raise _impossible()
+    return position
+
+
+def _nowhere() -> SeriesError:
+    return SeriesError(
+        "an image must give its position, orientation and pixel spacing", "a header without them", "export it again"
+    )
+
+
+def _impossible() -> SeriesError:
+    return SeriesError("an image must lie within reach of a scanner", "an impossible geometry", "export it again")
+
+
 def _frame(values: Mapping[str, object]) -> Frame:
     """Return the plane that `values` (by DICOM keyword) describe."""
-    position = _numbers(values.get("ImagePositionPatient"), 3)
+    position = position_of(values.get("ImagePositionPatient"))
     orientation = _numbers(values.get("ImageOrientationPatient"), 6)
     spacing = _numbers(values.get("PixelSpacing"), 2)
-    if not position or not orientation or not spacing:
-        raise SeriesError(
-            "an image must give its position, orientation and pixel spacing", "a header without them", "export it again"
-        )
-    if (
-        not SMALLEST_VOXEL_MM <= min(spacing) <= max(spacing) <= LARGEST_VOXEL_MM
-        or max(map(abs, position)) > FARTHEST_MM
-    ):
-        raise SeriesError("an image must lie within reach of a scanner", "an impossible geometry", "export it again")
+    if not orientation or not spacing:
+        raise _nowhere()
+    if not SMALLEST_VOXEL_MM <= min(spacing) <= max(spacing) <= LARGEST_VOXEL_MM:
+        raise _impossible()
     image_type = tuple(str(value).strip().upper() for value in listed(values.get("ImageType")))
     slope, intercept = number(values.get("RescaleSlope")), number(values.get("RescaleIntercept"))
     if "DERIVED" in image_type and number(values.get("RealWorldValueSlope")):

@@ -17,16 +17,16 @@ from datetime import datetime
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.marks import refuse_pictures_of_persons
 from fedspine.cohort.deidentify.profile import Removed, deidentify
-from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, words
+from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, position_of, words
 from fedspine.cohort.dicom.opening import header_and_place
 from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
-from fedspine.cohort.dicom.remembering import Memory, remembering
+from fedspine.cohort.dicom.remembering import Memory, alike, remembering
 from fedspine.cohort.files import File, check_unchanged, open_file
 from fedspine.cohort.patient import Scanner
 from fedspine.cohort.scanner import tesla_of, vendor_of
@@ -124,8 +124,7 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
     with open_file(folder, file) as handle:
         try:
             dataset, place = header_and_place(handle, file.size)
-            dataset = remembering(dataset, {} if memory is None else memory)
-            opened = header_of(dataset, key)
+            opened = _opened(dataset, key, Memory() if memory is None else memory)
             plain = plain_of(dataset, handle, place, file.size) if opened.header.frames else None
             check_unchanged(handle, file)
             return replace(opened, header=replace(opened.header, plain=plain))
@@ -141,6 +140,21 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
             raise PassingError("a file must be readable", "one that is not", "check its access rights") from None
         except Exception:  # a broken file may raise anything, and its text may quote the patient
             raise _broken() from None
+
+
+def _opened(dataset: FileDataset, key: Key, memory: Memory) -> Opened:
+    """Return the header in `dataset`, through what `memory` knows of headers like it."""
+    like = alike(dataset)
+    dataset = remembering(dataset, memory)
+    known: Opened | None = None if like is None else memory.headers.get(like)
+    if known is None or like is None:
+        opened = header_of(dataset, key)
+        if like is not None and len(opened.header.frames) == 1:
+            memory.headers[like] = opened
+        return opened
+    frame = replace(known.header.frames[0], position_mm=position_of(dataset.get("ImagePositionPatient")))
+    instance = str(dataset.get("SOPInstanceUID") or "").strip()
+    return replace(known, header=replace(known.header, frames=(frame,), instance=instance and key.uid(instance)))
 
 
 def _not_dicom(start: bytes) -> SeriesError:

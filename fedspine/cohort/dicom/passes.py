@@ -118,7 +118,7 @@ def headers_of(task: tuple[Path, Sequence[File], Key]) -> list[Entry]:
     """Return the header entries of some files, with the patients' own ids; run by a worker."""
     folder, files, key = task
     entries: list[Entry] = []
-    memory: Memory = {}
+    memory = Memory()
     with quiet():
         for file in files:
             try:

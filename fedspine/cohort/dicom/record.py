@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from typing import Any
 
 from fedspine.cohort.dicom.frame import Frame
@@ -11,6 +11,7 @@ from fedspine.cohort.dicom.header import FileHeader
 from fedspine.cohort.dicom.plain import Plain
 from fedspine.cohort.patient import Scanner
 
+SCANNER_FIELDS = tuple(field.name for field in fields(Scanner))
 FRAME_FIELDS = tuple(field.name for field in fields(Frame))
 
 PATIENT = 1
@@ -28,12 +29,12 @@ def stored(header: FileHeader) -> list[Any]:
         header.series_number,
         header.shape,
         [[getattr(frame, name) for name in FRAME_FIELDS] for frame in header.frames],
-        astuple(header.scanner),
+        [getattr(header.scanner, name) for name in SCANNER_FIELDS],
         dict(header.text),
         header.study,
         header.day,
         header.instance,
-        None if header.plain is None else astuple(header.plain),
+        None if header.plain is None else list(vars(header.plain).values()),
     ]
 
 
