@@ -82,6 +82,23 @@ def test_phantoms_are_written_checked_and_never_overwritten(fedspine: Run, tmp_p
     refused(fedspine("phantom", "out"), "empty folder")
 
 
+def test_what_a_site_carries_is_listed_and_a_copy_carries_nothing(
+    fedspine: Run, consortium: Path, tmp_path: Path
+) -> None:
+    code, out, _ = fedspine("check", consortium / "site-1", "--identifiers")
+    assert code == 0
+    for word in ("PatientName", "SOPInstanceUID", "patients' own ids", "in names of files"):
+        assert word.lower() in out.lower()
+    code, out, _ = fedspine("deidentify", consortium / "site-1", "copy")
+    assert code == 0
+    assert "fedspine check copy --identifiers" in out
+    code, out, _ = fedspine("check", "copy", "--identifiers")
+    assert code == 0
+    assert "Nothing was found that identifies" in out
+    refused(fedspine("deidentify", consortium / "site-1", "copy"), "empty folder")
+    refused(fedspine("check", tmp_path / "nowhere", "--identifiers"), "a site must be a folder")
+
+
 def test_a_simulation_writes_its_run_folder_and_names_the_report(
     fedspine: Run, consortium: Path, tmp_path: Path
 ) -> None:

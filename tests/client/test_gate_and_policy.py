@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from client.egress import Gate
+from client.hospital import Hospital
 from client.policy import CODES, admit
+from fedspine.cohort.deidentify import keyring
 from fedspine.config import Plan, PrivacyPlan, Site, Stage
 from fedspine.errors import EgressBlocked, PrivacyError, Refused
+from fedspine.phantom.writer import write_consortium
+from fedspine.plans.default import phantom_data
 from fedspine.privacy.ledger import read_chain
 from fedspine.wire import STAGE, Schema, digest
 
@@ -108,3 +112,16 @@ def test_the_site_has_the_last_word(site: Site, plan: Plan, patients: int, code:
 
 def test_a_site_may_permit_training_without_privacy_by_saying_so() -> None:
     admit(replace(PLAN, privacy=PrivacyPlan(mechanism="none")), STAGE_OF, Site(allow_no_privacy=True), 10)
+
+
+def test_a_hospital_that_cannot_keep_its_pseudonyms_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
+    (site / ".fedspine" / "pseudonym.key").unlink()
+    plan = replace(PLAN, data=phantom_data(PLAN.data))
+    monkeypatch.setattr(keyring, "write_key", lambda room, text: False)
+    with pytest.raises(Refused) as caught:
+        Hospital(site, tmp_path / "state").patients(plan)
+    assert caught.value.code == "pseudonyms-not-kept"
+    assert caught.value.code in CODES
+    monkeypatch.undo()
+    assert sum(map(len, Hospital(site, tmp_path / "state").patients(plan).values())) == 4

@@ -44,6 +44,18 @@ def test_a_run_folder_holds_what_it_promises(finished: Simulation) -> None:
         assert json.loads((site / "metrics.json").read_text())["patients"] == 8
 
 
+def test_no_patients_own_id_is_in_the_run_folder(finished: Simulation) -> None:
+    own = [line.split(",")[0] for one in finished.folders for line in (one / "patients.csv").read_text().split()[1:]]
+    pseudonyms = [line.split(",")[0] for one in finished.folders for line in _lines(one / ".fedspine/pseudonyms.csv")]
+    assert len(own) == len(pseudonyms) == 16
+    everything = b"".join(file.read_bytes() for file in finished.out.rglob("*") if file.is_file())
+    assert [one for one in own + pseudonyms if one.encode() in everything] == []
+
+
+def _lines(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:]
+
+
 def test_every_release_is_booked_and_every_message_logged(finished: Simulation) -> None:
     simulation = finished
     plan = simulation.plan

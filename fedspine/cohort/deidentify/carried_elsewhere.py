@@ -109,7 +109,7 @@ def tells(keyword: str) -> bool:
     """Tell whether a sidecar's field of this name may identify: by DICOM's rule where it is a DICOM keyword."""
     tag = tag_for_keyword(keyword)
     if tag is not None:
-        return rule_of(tag) not in (Rule.KEEP, Rule.CLEAN)
+        return rule_of(tag) is not Rule.KEEP
     return looks_like(keyword) is not None
 
 

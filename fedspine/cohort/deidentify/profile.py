@@ -7,6 +7,7 @@ elements that `cohort.dicom.private` reads numbers from, and no others). Element
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
@@ -122,26 +123,34 @@ class _Work:
             dataset[tag] = DataElement(tag, "SQ", [])
             self.done.add((int(tag), Rule.EMPTY.value))
             return
-        old = _text(dataset[tag] if rule is Rule.CLEAN else element)  # words may be of any alphabet
-        new = "\\".join(self._value(part.strip(" \0"), tag, rule, representation) for part in old.split("\\"))
+        old = _text(element)
+        if rule is Rule.CLEAN and not old.isascii():  # words may be of any alphabet
+            old = _text(dataset[tag])
+        new = _new_values(self.key, self.pseudonym, self.days, int(tag), rule, representation, old)
         if new != old.rstrip(" \0"):
             said = {Rule.UID: Rule.DUMMY, Rule.NAME: Rule.DUMMY}.get(rule, rule) if new.strip("\\") else Rule.EMPTY
             self.done.add((int(tag), said.value))
             dataset[tag] = _replaced(tag, element, representation, new)
 
-    def _value(self, value: str, tag: BaseTag, rule: Rule, representation: str) -> str:
-        """Return what takes the place of one value."""
+
+@lru_cache(maxsize=4096)  # the files of a series agree in most values
+def _new_values(key: Key, pseudonym: str, days: int, tag: int, rule: Rule, representation: str, old: str) -> str:
+    """Return what takes the place of the values `old`, several parted by backslashes."""
+
+    def one(value: str) -> str:
         if rule is Rule.UID:
-            return self.key.uid(value)
+            return key.uid(value)
         if rule is Rule.SHIFT:
-            return moved(value, self.days)
+            return moved(value, days)
         if rule is Rule.NAME:
-            return self.pseudonym
+            return pseudonym
         if rule is Rule.CLEAN and tag == AGENT:  # whether one was given counts; which, by which lot, does not
             return "" if value.strip().casefold() in NO_AGENT else "agent"
         if rule is Rule.CLEAN:
             return clean_words(value) or (DUMMY if tag == SEGMENT_LABEL else "")
         return dummy(representation) if rule is Rule.DUMMY else ""
+
+    return "\\".join(one(part.strip(" \0")) for part in old.split("\\"))
 
 
 def _is_empty(element: DataElement | RawDataElement | None) -> bool:
@@ -151,12 +160,12 @@ def _is_empty(element: DataElement | RawDataElement | None) -> bool:
 
 
 def _text(element: DataElement | RawDataElement | None) -> str:
-    """Return the values of an element as one text with backslashes; what is not ASCII becomes a question mark."""
+    """Return the values of an element as one text with backslashes; what is not ASCII is read as Latin-1."""
     if element is None or element.value is None:
         return ""
     value = element.value
     if isinstance(value, bytes):
-        return value.decode("ascii", "replace")
+        return value.decode("ascii", "replace") if value.isascii() else value.decode("latin-1")
     return "\\".join(map(str, value)) if isinstance(value, MultiValue | list | tuple) else str(value)
 
 
