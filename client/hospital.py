@@ -19,7 +19,7 @@ from fedspine.cohort.prepared import Lazily, prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.split import split
 from fedspine.config import Plan, Site, load_site
-from fedspine.errors import FedspineError, Refused
+from fedspine.errors import FedspineError, Refused, SeriesError
 from fedspine.privacy.ledger import Ledger
 
 
@@ -95,10 +95,13 @@ class Hospital:
             if len(_PREPARED) >= MOST_PREPARED:
                 del _PREPARED[next(iter(_PREPARED))]
             _PREPARED[key] = {
-                fold: prepared(members, cohort.omics_columns, plan.data, self.folder / PREPARED)
+                fold: prepared(members, cohort.omics_columns, plan.data, self.folder / PREPARED, self._note_step)
                 for fold, members in sides.items()
             }
         return _PREPARED[key]
+
+    def _note_step(self, unmet: SeriesError) -> None:
+        self.note_error("", "step-not-done", unmet)
 
     def optimiser_file(self, plan: Plan, stage: str) -> Path:
         """Return where the optimiser of a stage is kept between rounds."""

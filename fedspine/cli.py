@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
-from fedspine.config import Plan, Stage, load_plan, load_site, read_text
+from fedspine.config import Plan, Stage, load_plan, load_site
 from fedspine.errors import FedspineError, InputError
 
 app = typer.Typer(
@@ -28,6 +28,13 @@ app = typer.Typer(
 )
 
 OUT, ERR = Console(), Console(stderr=True)
+
+
+class Body(StrEnum):
+    """What phantoms show."""
+
+    spine = "spine"
+    lung = "lung"
 
 
 class Engine(StrEnum):
@@ -56,24 +63,33 @@ def phantom(
     slices: Annotated[int, typer.Option(help="Sagittal slices.", min=2)] = 12,
     levels: Annotated[str, typer.Option(help="Part of the spine, such as C1-C7 or L5.")] = "C1-S1",
     follow_up: Annotated[float, typer.Option(help="Share of patients with a second study.", min=0, max=1)] = 0.0,
+    body: Annotated[Body, typer.Option(help="MRI of spines, or chest CT with lung nodules.")] = Body.spine,
 ) -> None:
     """Write a consortium of site folders with phantom patients: public, made from physics."""
+    from fedspine.phantom.lung_writer import write_lung_consortium
     from fedspine.phantom.writer import write_consortium
 
+    shape = (slices, size, size)
     with _bar("drawing phantoms") as advance:
-        folders = write_consortium(
-            out,
-            sites=sites,
-            patients=patients,
-            seed=seed,
-            shape=(slices, size, size),
-            levels=levels,
-            follow_up=follow_up,
-            progress=advance,
-        )
+        if body is Body.lung:
+            folders = write_lung_consortium(
+                out, sites=sites, patients=patients, seed=seed, shape=shape, progress=advance
+            )
+        else:
+            folders = write_consortium(
+                out,
+                sites=sites,
+                patients=patients,
+                seed=seed,
+                shape=shape,
+                levels=levels,
+                follow_up=follow_up,
+                progress=advance,
+            )
     OUT.print(f"{len(folders)} site folders of {patients} patients are in {out}", soft_wrap=True, highlight=False)
     OUT.print(f"look at one:     fedspine check {folders[0]}", soft_wrap=True, highlight=False)
-    OUT.print(f"train on them:   fedspine simulate --data {out}", soft_wrap=True, highlight=False)
+    plan = " --plan lung" if body is Body.lung else ""
+    OUT.print(f"train on them:   fedspine simulate --data {out}{plan}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -147,7 +163,7 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds a folder per site; phantoms if left out.")
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="The plan, a TOML file; the default plan if left out.")] = None,
+    plan: Annotated[str, typer.Option(help="The plan: a TOML file, or a name such as default or lung.")] = "default",
     engine: Annotated[Engine, typer.Option(help="Where the sites run.")] = Engine.inprocess,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/DATE-TIME if left out. A cut-off run goes on.")
@@ -156,20 +172,23 @@ def simulate(
 ) -> None:
     """Train a federation over site folders on this machine and write a run folder with a report."""
     from fedspine.phantom.embedded import embedded_sites
-    from fedspine.plans.default import TEXT, phantom_data
+    from fedspine.plans.default import phantom_data
+    from fedspine.plans.shipped import find_plan
     from simulations.consortium import Simulation, open_consortium
     from simulations.consortium import simulate as run
 
-    agreed = load_plan(TEXT if plan is None else read_text(plan, "the plan"))
+    agreed = load_plan(find_plan(plan))
     if seed is not None:
         agreed = replace(agreed, seed=seed)
     folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     if folder.exists() and not folder.is_dir():
         raise InputError("--out must be a folder", "a file", "name another place")
     if data is None:
-        agreed = replace(agreed, data=phantom_data(agreed.data))
+        body = Body.lung if agreed.data.contrasts == ("CT",) else Body.spine
+        if body is Body.spine:
+            agreed = replace(agreed, data=phantom_data(agreed.data))
         with _bar("drawing phantoms") as advance:
-            source = embedded_sites(folder, agreed.seed, advance)
+            source = embedded_sites(folder, agreed.seed, advance, body=body.value)
     else:
         source = data
     cohorts: list[Cohort] = []

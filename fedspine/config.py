@@ -11,20 +11,23 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from fedspine.errors import ConfigError
-from fedspine.strict import build, parse
+from fedspine.strict import build, parse, suggestion
 
 TASKS = tuple(sorted(file.stem for file in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
 """What a stage can be: the files of `fedspine/tasks`, so that a new model is one new file there."""
 
 _LEVEL = r"(C[1-7]|T[1-9]|T1[0-2]|L[1-5]|S[1-3])"
 _LEVELS = re.compile(f"{_LEVEL}(-{_LEVEL})?")
+WINDOWS = ("window-bone", "window-soft-tissue", "window-lung")
+STEPS = dict.fromkeys(("isolate-body", "isolate-lung"), "isolation") | dict.fromkeys(WINDOWS, "window")
+STEPS |= {"scale": "scale", "clahe": "clahe"}
+"""What may be done to a CT image, by kind, in the order that steps must stand in; see `cohort.steps`."""
 
 HELD_OUT = "held-out"
 TRAIN = "train"
@@ -44,6 +47,7 @@ class DataPlan:
         held_out: share of patients kept from training, for `evaluate`.
         levels: part of the spine that public phantoms show, such as "C1-S1", "T1-T12" or "L5"; hospitals' images are
             used whatever they show.
+        steps: what is done to CT images before, some of `STEPS`.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class DataPlan:
     slices: int = 6
     held_out: float = 0.25
     levels: str = "C1-S1"
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,30 +231,22 @@ def check_plan(plan: Plan) -> Plan:
     """Return `plan` if every value is in range and its stages fit together; raise ConfigError otherwise."""
     privacy, data = plan.privacy, plan.data
     choose = "see docs/how-to/choose-privacy.md"
-    _demand(
-        privacy.mechanism in ("gaussian", "none"), "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose
-    )
+    known = privacy.mechanism in ("gaussian", "none")
+    _demand(known, "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose)
     _demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
     _demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
     _demand(plan.seed >= 0, "seed must be 0 or more", plan.seed, "mend it")
     _demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
-    _demand(
-        8 <= data.size <= 1024 and data.size % 16 == 0,
-        "size must be a multiple of 16 from 16 to 1024",
-        data.size,
-        "mend it",
-    )
+    fits = 8 <= data.size <= 1024 and data.size % 16 == 0
+    _demand(fits, "size must be a multiple of 16 from 16 to 1024", data.size, "mend it")
     _demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
     _demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
     _demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
-    _demand(
-        bool(_LEVELS.fullmatch(data.levels)),
-        "levels must be a range of vertebral levels from head to feet",
-        "another text",
-        "write C1-S1, T1-T12 or L5",
-    )
+    rule = "levels must be a range of vertebral levels from head to feet"
+    _demand(bool(_LEVELS.fullmatch(data.levels)), rule, "another text", "write C1-S1, T1-T12 or L5")
     for what, names in (("contrasts", data.contrasts), ("classes", data.classes), ("omics", data.omics)):
         _demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
+    _check_steps(data.steps)
     _demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")
     seen: dict[str, Stage] = {}
     for stage in plan.stage:
@@ -258,18 +255,22 @@ def check_plan(plan: Plan) -> Plan:
     return plan
 
 
+def _check_steps(steps: tuple[str, ...]) -> None:
+    for name in steps:
+        _demand(name in STEPS, "a step must be known", f"'{name}'", suggestion(name, STEPS))
+    kinds, order = [STEPS[name] for name in steps], list(dict.fromkeys(STEPS.values()))
+    _demand(len(set(kinds)) == len(kinds), "a plan may have one step of each kind", "two of one kind", "keep one")
+    rule = f"steps must stand in the order {', '.join(order)}"
+    _demand(kinds == sorted(kinds, key=order.index), rule, ", ".join(kinds), "exchange them")
+
+
 def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
     where = f"stage '{stage.name}'"
-    close = get_close_matches(stage.task, TASKS, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(TASKS)}"
-    _demand(stage.task in TASKS, f"the task of {where} must be known", f"'{stage.task}'", hint)
+    known = stage.task in TASKS
+    _demand(known, f"the task of {where} must be known", f"'{stage.task}'", suggestion(stage.task, TASKS))
     _demand(stage.name not in earlier, "stage names must differ", f"'{stage.name}' twice", "give one another name")
-    _demand(
-        all(c.isalnum() or c in "-_" for c in stage.name),
-        "a stage's name must be letters, digits, - and _",
-        "others",
-        "rename it",
-    )
+    lettered = all(c.isalnum() or c in "-_" for c in stage.name)
+    _demand(lettered, "a stage's name must be letters, digits, - and _", "others", "rename it")
     _demand(
         stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it"
     )
@@ -287,9 +288,8 @@ def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
 
 
 def _check_site(site: Site) -> Site:
-    _demand(
-        set(site.tasks) <= set(TASKS), "tasks in site.toml must be known", "an unknown one", f"use: {', '.join(TASKS)}"
-    )
+    known = set(site.tasks) <= set(TASKS)
+    _demand(known, "tasks in site.toml must be known", "an unknown one", f"use: {', '.join(TASKS)}")
     _demand(site.max_epsilon > 0, "max_epsilon in site.toml must be positive", site.max_epsilon, "mend it")
     _demand(0 < site.max_delta < 1, "max_delta in site.toml must lie between 0 and 1", site.max_delta, "mend it")
     _demand(site.minimum_cohort >= 1, "minimum_cohort in site.toml must be 1 or more", site.minimum_cohort, "mend it")

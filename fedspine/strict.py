@@ -7,6 +7,7 @@ import math
 import tomllib
 import types
 import typing
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -37,14 +38,24 @@ def build(kind: type[T], table: dict[str, Any], where: str) -> T:
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(sorted(known))}"
+            hint = suggestion(name, sorted(known))
             raise ConfigError(f"{where} must hold only known settings", f"unknown setting '{key}'", hint)
         values[name] = _convert(hints[name], value, f"'{key}' in {where}")
     missing = [n for n, f in known.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{where} must hold '{missing[0]}'", "no such setting", f"add {missing[0]} = …")
     return kind(**values)
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Return what to do about an unknown name: the one of `names` that is meant, or else all of them.
+
+    >>> suggestion("segmnt", ["gan", "segment"])
+    "did you mean 'segment'?"
+    """
+    names = list(names)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(names)}"
 
 
 def _required(item: dataclasses.Field[Any]) -> bool:

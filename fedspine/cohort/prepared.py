@@ -23,6 +23,7 @@ from fedspine.cohort.cache import VERSION, forget_pages, write_whole
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.tensors import PatientTensors, to_tensors, without_images
 from fedspine.config import DataPlan
+from fedspine.errors import SeriesError
 
 MOST_BYTES_KEPT = 128 * 2**20
 """What a `Lazily` holds in memory of the patients it made last; one patient is always held."""
@@ -91,7 +92,13 @@ def joined(*several: Sequence[PatientTensors]) -> Lazily:
     return Lazily([maker(patients, index) for patients in several for index in range(len(patients))])
 
 
-def prepared(patients: Sequence[Patient], columns: tuple[str, ...], plan: DataPlan, keep: Path | None) -> Lazily:
+def prepared(
+    patients: Sequence[Patient],
+    columns: tuple[str, ...],
+    plan: DataPlan,
+    keep: Path | None,
+    say: Callable[[SeriesError], None] = lambda unmet: None,
+) -> Lazily:
     """Return `patients` as the tensors of `plan`, made one at a time.
 
     Args:
@@ -100,11 +107,12 @@ def prepared(patients: Sequence[Patient], columns: tuple[str, ...], plan: DataPl
         plan: contrasts, classes, omics columns, size and slices.
         keep: folder for what was made, or `None` to make it anew each time; made if missing. An entry is known by the
             cached volumes it came from, so one that changed is never met again.
+        say: called with the reason where a step of the plan could not be done, when the tensors are first made.
     """
     folder = None if keep is None else _room(keep, plan)
 
     def maker(patient: Patient) -> Callable[[], PatientTensors]:
-        return lambda: _prepare(patient, columns, plan, folder)
+        return lambda: _prepare(patient, columns, plan, folder, say)
 
     return Lazily([maker(patient) for patient in patients])
 
@@ -123,14 +131,16 @@ def _room(keep: Path, plan: DataPlan) -> Path | None:
     return folder
 
 
-def _prepare(patient: Patient, columns: tuple[str, ...], plan: DataPlan, folder: Path | None) -> PatientTensors:
+def _prepare(
+    patient: Patient, columns: tuple[str, ...], plan: DataPlan, folder: Path | None, say: Callable[[SeriesError], None]
+) -> PatientTensors:
     key = None if folder is None else _key(patient, plan)
     if folder is None or key is None:
-        return to_tensors(patient, columns, plan)
+        return to_tensors(patient, columns, plan, say)
     files = folder / f"{key}.images.npy", folder / f"{key}.mask.npy"
     images = _load(files[0])
     if images is None:
-        made = to_tensors(patient, columns, plan)
+        made = to_tensors(patient, columns, plan, say)
         for volume in patient.volumes.values():
             forget_pages(volume.voxels)
         try:  # the mask first: where images are found, the mask was written

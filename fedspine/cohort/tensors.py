@@ -5,7 +5,7 @@ Everything here looks at one patient alone: normalisation by the patient's own p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedspine.cohort.patient import Patient, Volume
+from fedspine.cohort.steps import AIR_HU, isolated, shown
 from fedspine.config import DataPlan
+from fedspine.errors import SeriesError
 
 OMICS_BOUND = 4.0
 """Omics enter as asinh(value), clipped to this magnitude (asinh(27) = 4): counts stay apart, outliers stay bounded."""
@@ -55,8 +57,10 @@ class PatientTensors:
         return replace(self, images=images, mask=mask)
 
 
-def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
-    """Return `patient` on the grid of `plan`.
+def to_tensors(
+    patient: Patient, columns: tuple[str, ...], plan: DataPlan, say: Callable[[SeriesError], None] = lambda unmet: None
+) -> PatientTensors:
+    """Return `patient` on the grid of `plan`, CT after the plan's steps.
 
     The mask's grid, or else the grid of the first contrast, is the reference; the other contrasts are resampled onto it
     (trilinear). In-plane, the larger side of the field of view fills `size` pixels and the other is padded, so pixels
@@ -66,7 +70,8 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
     Args:
         patient: what the hospital has.
         columns: names of `patient.omics`.
-        plan: contrasts, classes, omics columns, size and slices.
+        plan: contrasts, classes, omics columns, size, slices and steps.
+        say: called with the reason where a step could not be done; the image is used without it.
     """
     bare = without_images(patient, columns, plan)
     volumes = {c: found for c in plan.contrasts if (found := patient.find(c)) is not None}
@@ -77,10 +82,12 @@ def to_tensors(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> Pa
     images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
     for index, contrast in enumerate(plan.contrasts):
         if contrast in volumes:
-            values = _on_grid(volumes[contrast], reference, chosen)
-            images[:, index] = _square(
-                _normalised(values, volumes[contrast].contrast), reference.spacing_mm[1:], plan.size
+            volume = _isolated(volumes[contrast], plan.steps, say)
+            values = shown(
+                plan.steps, _normalised(_on_grid(volume, reference, chosen), volume.contrast), volume.contrast
             )
+            scaled = torch.from_numpy(np.clip(values, 0.0, 1.5).astype(np.float32))
+            images[:, index] = _square(scaled, reference.spacing_mm[1:], plan.size)
     mask = None
     if patient.mask is not None:
         inside = (np.asarray(patient.mask.voxels[chosen]) != 0).astype(np.float32)
@@ -113,6 +120,16 @@ def _chosen_slices(available: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * available / wanted) for i in range(wanted)]
 
 
+def _isolated(volume: Volume, steps: tuple[str, ...], say: Callable[[SeriesError], None]) -> Volume:
+    """Return a CT volume after the plan's isolation, any other as it is."""
+    if volume.contrast != "CT" or not steps:
+        return volume
+    voxels, unmet = isolated(steps, volume.voxels, volume.spacing_mm)
+    if unmet is not None:
+        say(unmet)
+    return replace(volume, voxels=voxels)
+
+
 def _on_grid(volume: Volume, reference: Volume, chosen: list[int]) -> NDArray[np.float32]:
     """Return the chosen slices of `volume` on the grid of `reference`: (slice, row, column)."""
     same = volume.voxels.shape == reference.voxels.shape and np.allclose(volume.affine, reference.affine, atol=1e-3)
@@ -122,20 +139,28 @@ def _on_grid(volume: Volume, reference: Volume, chosen: list[int]) -> NDArray[np
     index = np.stack(np.meshgrid(chosen, np.arange(rows), np.arange(columns), indexing="ij")).reshape(3, -1)
     to_volume = np.linalg.inv(volume.affine) @ reference.affine
     coordinates = to_volume[:3, :3] @ index + to_volume[:3, 3:]
-    values = map_coordinates(np.asarray(volume.voxels, dtype=np.float32), coordinates, order=1, mode="constant")
+    values = map_coordinates(
+        np.asarray(volume.voxels, dtype=np.float32),
+        coordinates,
+        order=1,
+        mode="constant",
+        cval=_NOTHING.get(volume.contrast, 0.0),
+    )
     return np.asarray(values.reshape(len(chosen), rows, columns), dtype=np.float32)
 
 
-def _normalised(values: NDArray[np.float32], contrast: str) -> Tensor:
-    """Scale to about [0, 1]: ADC and CT by their units, other contrasts by the patient's own percentiles."""
+_NOTHING = {"CT": AIR_HU}
+"""What lies outside of a field of view, by contrast."""
+
+
+def _normalised(values: NDArray[np.float32], contrast: str) -> NDArray[np.float32]:
+    """Scale to about [0, 1]: ADC by its unit, MR by the patient's own percentiles; CT keeps its unit for the steps."""
+    if contrast == "CT":
+        return values
     if contrast == "ADC":
-        scaled = values / ADC_UNIT
-    elif contrast == "CT":
-        scaled = (values + 1000.0) / 2000.0
-    else:
-        low, high = np.percentile(values, (1.0, 99.0))
-        scaled = (values - low) / max(float(high - low), 1e-6)
-    return torch.from_numpy(np.clip(scaled, 0.0, 1.5).astype(np.float32))
+        return values / np.float32(ADC_UNIT)
+    low, high = np.percentile(values, (1.0, 99.0))
+    return np.asarray((values - low) / max(float(high - low), 1e-6), np.float32)
 
 
 def _square(values: Tensor, spacing_mm: tuple[float, ...], size: int) -> Tensor:

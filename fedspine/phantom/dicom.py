@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
@@ -52,23 +53,29 @@ def write_series(folder: Path, study: Study, volume: Volume, number: int) -> Non
         volume: uint16 voxels (slice, row, column).
         number: SeriesNumber.
     """
+    series = header(study, volume, number)
+    _add_acquisition(series, volume)
+    write_slices(folder, study, volume, series, np.asarray(volume.voxels, dtype="<u2"))
+
+
+def write_slices(folder: Path, study: Study, volume: Volume, series: Dataset, stored: NDArray[np.generic]) -> None:
+    """Write the stored values (slice, row, column) of `volume` as files below `folder` with the header `series`."""
     folder.mkdir(parents=True, exist_ok=True)
-    series = _series(study, volume, number)
     column_step, row_step = volume.affine[:3, 2], volume.affine[:3, 1]
-    series.ImageOrientationPatient = [_decimal(x) for x in (*_unit(column_step), *_unit(row_step))]
-    order = np.random.default_rng(number).permutation(len(volume.voxels))
-    for index, pixels in enumerate(np.asarray(volume.voxels, dtype="<u2")):
+    series.ImageOrientationPatient = [decimal(x) for x in (*_unit(column_step), *_unit(row_step))]
+    order = np.random.default_rng(int(series.SeriesNumber)).permutation(len(stored))
+    for index, pixels in enumerate(stored):
         uid = study.uid(volume.contrast, index)
         series.file_meta.MediaStorageSOPInstanceUID = uid
         series.SOPInstanceUID = uid
         series.InstanceNumber = int(order[index]) + 1
-        series.ImagePositionPatient = [_decimal(x) for x in (volume.affine @ [index, 0, 0, 1])[:3]]
+        series.ImagePositionPatient = [decimal(x) for x in (volume.affine @ [index, 0, 0, 1])[:3]]
         series.PixelData = pixels.tobytes()
         series.save_as(folder / uid.rsplit(".", 1)[1][-16:], enforce_file_format=True)
 
 
-def _series(study: Study, volume: Volume, number: int) -> Dataset:
-    """Return the data set of a series without what differs from slice to slice."""
+def header(study: Study, volume: Volume, number: int) -> Dataset:
+    """Return the data set of a series without the acquisition and what differs from slice to slice."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = MRImageStorage
@@ -87,10 +94,9 @@ def _series(study: Study, volume: Volume, number: int) -> Dataset:
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study.uid("study"), study.uid("series", volume.contrast)
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = study.uid("frame"), ""
     ds.StudyID, ds.SeriesNumber, ds.PatientPosition, ds.BodyPartExamined = "1", number, "HFS", "SPINE"
-    _add_acquisition(ds, volume)
     slices_mm, rows_mm, columns_mm = volume.spacing_mm
-    ds.SliceThickness = ds.SpacingBetweenSlices = _decimal(slices_mm)
-    ds.PixelSpacing = [_decimal(rows_mm), _decimal(columns_mm)]
+    ds.SliceThickness = ds.SpacingBetweenSlices = decimal(slices_mm)
+    ds.PixelSpacing = [decimal(rows_mm), decimal(columns_mm)]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = volume.voxels.shape[1:]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
@@ -105,10 +111,10 @@ def _add_acquisition(ds: Dataset, volume: Volume) -> None:
     diffusion, inversion = volume.contrast in ("ADC", "DWI"), scanner.inversion_time_ms is not None
     ds.ScanningSequence = "EP" if diffusion else ["SE", "IR"] if inversion else "SE"
     ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "SK", "", "2D"
-    ds.EchoTime, ds.RepetitionTime = _decimal(scanner.echo_time_ms or 0), _decimal(scanner.repetition_time_ms or 0)
+    ds.EchoTime, ds.RepetitionTime = decimal(scanner.echo_time_ms or 0), decimal(scanner.repetition_time_ms or 0)
     ds.EchoTrainLength = 16 if volume.contrast == "T2" else 1
     if scanner.inversion_time_ms is not None:
-        ds.InversionTime = _decimal(scanner.inversion_time_ms)
+        ds.InversionTime = decimal(scanner.inversion_time_ms)
     if scanner.b_value is not None and volume.contrast == "DWI":
         ds.DiffusionBValue = float(scanner.b_value)
     if volume.contrast == "T1c":
@@ -119,6 +125,6 @@ def _unit(step: np.ndarray) -> np.ndarray:
     return np.asarray(step / np.linalg.norm(step))
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """Return a decimal string of at most 16 characters, as DICOM wants it."""
     return f"{value:.9g}"

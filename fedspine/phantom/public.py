@@ -8,6 +8,7 @@ from fedspine.cohort.patient import Patient
 from fedspine.errors import InputError
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.levels import EVERY_LEVEL
+from fedspine.phantom.lung import public_lungs
 from fedspine.phantom.patient import draw, to_patient
 
 
@@ -23,10 +24,12 @@ def public_patients(
 
     Every patient is drawn from its own stream: the first ten of twenty are the ten of ten. The same seed gives the same
     voxels on every machine. A contrast that no scanner knows is absent. `levels` is the part of the spine that is
-    shown, such as "C1-C7".
+    shown, such as "C1-C7". Where all contrasts are CT, the phantoms are chests with lung nodules, without omics.
     """
     if count < 0 or seed < 0:
         raise InputError("the number of phantoms and their seed must be 0 or more", "a negative number", "raise it")
+    if contrasts and all(contrast.split()[0] == "CT" for contrast in contrasts):
+        return public_lungs(count, seed, shape)
     return tuple(_public_patient(index, seed, contrasts, shape, levels) for index in range(count))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,16 +60,13 @@ def write_consortium(
     Raises:
         InputError: if `out` holds something already.
     """
-    if sites < 1 or patients < 1 or seed < 0:
-        raise InputError("sites and patients must be 1 or more, the seed 0 or more", "less", "raise it")
+    check_request(out, sites, patients, seed)
     if not 0.0 <= follow_up <= 1.0:
         raise InputError("the share with a second study must lie between 0 and 1", f"{follow_up:g}", "mend it")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("phantoms must be written into an empty folder", "something there", "name another folder")
     folders = []
     for number in range(1, sites + 1):
         hospital = hospital_of(number, seed)
-        labels = _labels(hospital, patients, np.random.default_rng([seed, number, 1]))
+        labels = labels_of(hospital.mix, patients, np.random.default_rng([seed, number, 1]))
         cohort = []
         for index, label in enumerate(labels):
             generator = np.random.default_rng([seed, number, 2, index])
@@ -81,7 +78,7 @@ def write_consortium(
             cohort.append(patient)
             if progress:
                 progress((number - 1) * patients + index + 1, sites * patients)
-        _write_tables(out / hospital.name, cohort)
+        write_tables(out / hospital.name, cohort, OMICS_COLUMNS)
         write_key(out / hospital.name / ROOM, public_key(seed, number))
         folders.append(out / hospital.name)
     return tuple(folders)
@@ -108,12 +105,21 @@ def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 
             write_series(folder, study, visit.volumes[contrast], number)
         if visit.mask is not None:
             (site / "masks").mkdir(parents=True, exist_ok=True)
-            _write_mask(site / "masks" / f"{identifier}{extra}.nii.gz", visit.mask)
+            write_mask(site / "masks" / f"{identifier}{extra}.nii.gz", visit.mask)
 
 
-def _labels(hospital: Hospital, patients: int, generator: np.random.Generator) -> list[str]:
+def check_request(out: Path, sites: int, patients: int, seed: int) -> None:
+    """Raise an InputError when phantoms cannot be written so."""
+    if sites < 1 or patients < 1 or seed < 0:
+        raise InputError("sites and patients must be 1 or more, the seed 0 or more", "less", "raise it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("phantoms must be written into an empty folder", "something there", "name another folder")
+
+
+def labels_of(mix: Sequence[float], patients: int, generator: np.random.Generator) -> list[str]:
+    """Return the labels of a hospital's patients: drawn from its case mix, every class among four or more."""
     every = list(CLASSES) if patients >= 4 else []
-    drawn = generator.choice(CLASSES, patients - len(every), p=hospital.mix).tolist()
+    drawn = generator.choice(CLASSES, patients - len(every), p=mix).tolist()
     return [str(label) for label in generator.permutation([*every, *drawn])]
 
 
@@ -145,7 +151,7 @@ def _later(phantom: Phantom, generator: np.random.Generator, hospital: Hospital)
     return FollowUp(months, again.volumes, again.mask)
 
 
-def _write_mask(file: Path, mask: Volume) -> None:
+def write_mask(file: Path, mask: Volume) -> None:
     """Write a mask on the image's grid as NIfTI: (column, row, slice) with an affine to RAS+."""
     to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
     reverse = np.eye(4)[[2, 1, 0, 3]]  # (column, row, slice) to (slice, row, column)
@@ -158,7 +164,8 @@ def _gzipped(data: bytes) -> bytes:
     return gzip.compress(data, compresslevel=1, mtime=0)
 
 
-def _write_tables(site: Path, cohort: list[Patient]) -> None:
+def write_tables(site: Path, cohort: Sequence[Patient], columns: Sequence[str]) -> None:
+    """Write patients.csv and omics.csv of one site."""
     with open(site / "patients.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(TABLE)
@@ -167,7 +174,7 @@ def _write_tables(site: Path, cohort: list[Patient]) -> None:
             rows.writerow([p.identifier, p.label or "", *numbers, p.level or ""])
     with open(site / "omics.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["patient", *OMICS_COLUMNS])
+        rows.writerow(["patient", *columns])
         for p in cohort:
             if p.omics is not None:
                 rows.writerow([p.identifier, *("" if np.isnan(v) else f"{v:.6g}" for v in p.omics)])
