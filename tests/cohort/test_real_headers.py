@@ -116,7 +116,7 @@ def test_the_b_value_of_ge_drops_its_flag_and_the_coil_of_siemens_is_found(tmp_p
     assert only(load_cohort(tmp_path / "siemens"))[1].scanner.coil == "HEA;HEP"
 
 
-def test_a_siemens_mosaic_is_refused(tmp_path: Path) -> None:
+def test_a_siemens_mosaic_that_does_not_say_how_it_is_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="a plane must be one slice, found a mosaic of many"):
         load_cohort(site_of(tmp_path, SAMPLES / "siemens_skyra_mosaic.dcm"))
 

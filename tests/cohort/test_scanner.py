@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -14,6 +13,7 @@ from fedspine.cohort.contrast import SeriesHeader
 from fedspine.cohort.dicom.private import LARGEST_CSA, coil_of
 from fedspine.cohort.scanner import repetition_of, tesla_of, vendor_of
 from fedspine.cohort.site import load_cohort
+from tests.cohort.csa import csa_header
 from tests.cohort.test_contrast_table import rows
 
 Write = Callable[..., list[Path]]
@@ -104,14 +104,6 @@ def test_each_meaning_of_the_repetition_time_has_a_field_of_its_own(
     assert repetition_of(header) == times
 
 
-def csa(name: str, value: str) -> bytes:
-    """Return a CSA header of Siemens' second kind that holds one text."""
-    text = value.encode() + b"\0"
-    padded = text + b"\0" * (-len(text) % 4)
-    tag = struct.pack("<64si4s3i", name.encode(), 1, b"SH", 19, 1, 77)
-    return b"SV10\x04\x03\x02\x01" + struct.pack("<2I", 1, 77) + tag + struct.pack("<4i", 0, len(text), 77, 0) + padded
-
-
 def siemens(*elements: tuple[int, bytes]) -> Dataset:
     dataset = Dataset()
     block = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
@@ -121,13 +113,13 @@ def siemens(*elements: tuple[int, bytes]) -> Dataset:
 
 
 def test_a_coil_that_only_the_csa_header_names_is_found() -> None:
-    assert coil_of(siemens((0x10, csa("ImaCoilString", "SP1-4")))) == "SP1-4"
-    assert coil_of(siemens((0x20, csa("CoilString", "HEA;HEP")))) == "HEA;HEP"
-    assert coil_of(siemens((0x10, csa("Other", "x")), (0x20, csa("CoilString", "SP2")))) == "SP2"
+    assert coil_of(siemens((0x10, csa_header(ImaCoilString=["SP1-4"])))) == "SP1-4"
+    assert coil_of(siemens((0x20, csa_header(CoilString=["HEA;HEP"])))) == "HEA;HEP"
+    assert coil_of(siemens((0x10, csa_header(Other=["x"])), (0x20, csa_header(CoilString=["SP2"])))) == "SP2"
 
 
 def test_a_broken_or_monstrous_csa_header_names_no_coil() -> None:
-    whole = csa("ImaCoilString", "SP1-4")
+    whole = csa_header(ImaCoilString=["SP1-4"])
     for value in (whole[:40], whole[:-8], b"SV10" + b"\xff" * 200, b"", b"nothing", whole + b"\0" * LARGEST_CSA):
         assert coil_of(siemens((0x10, value))) in ("", "SP1-4")
     assert coil_of(siemens((0x10, whole + b"\0" * LARGEST_CSA))) == ""

@@ -22,7 +22,8 @@ from pydicom.dataset import Dataset, FileDataset
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.marks import refuse_pictures_of_persons
 from fedspine.cohort.deidentify.profile import Removed, deidentify
-from fedspine.cohort.dicom.frame import Frame, flat, frames_of, listed, number, position_of, words
+from fedspine.cohort.dicom.frame import Frame, flat, frames_of, number, position_of, words
+from fedspine.cohort.dicom.mosaic import mosaic_of, split
 from fedspine.cohort.dicom.opening import header_and_place
 from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
@@ -51,6 +52,7 @@ class FileHeader:
         study: StudyInstanceUID, empty where absent.
         instance: SOPInstanceUID, which no two pictures may share; empty where absent.
         plain: where the pixels are, if they need no decoding.
+        tiles: slices a side of a mosaic's picture, 1 where a frame is one slice.
         day: StudyDate, moved as all of the patient's dates, as a count of days, `None` where absent; only differences
             have a meaning.
         frame_of_reference: FrameOfReferenceUID.
@@ -75,6 +77,7 @@ class FileHeader:
     day: int | None = field(default=None, repr=False)
     instance: str = field(default="", repr=False)
     plain: Plain | None = field(default=None, repr=False)
+    tiles: int = 1
 
 
 # the key in `FileHeader.text` of the series that a segmentation was drawn on
@@ -125,7 +128,8 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
         try:
             dataset, place = header_and_place(handle, file.size)
             opened = _opened(dataset, key, Memory() if memory is None else memory)
-            plain = plain_of(dataset, handle, place, file.size) if opened.header.frames else None
+            single = opened.header.frames and opened.header.tiles == 1
+            plain = plain_of(dataset, handle, place, file.size) if single else None
             check_unchanged(handle, file)
             return replace(opened, header=replace(opened.header, plain=plain))
         except SeriesError:
@@ -190,9 +194,14 @@ def header_of(dataset: Dataset, key: Key) -> Opened:
     if not dataset.get("SeriesInstanceUID"):
         raise SeriesError("a DICOM file must belong to a series", "no SeriesInstanceUID", "export it again")
     person = (key.digest(_person(dataset)), key.digest(str(dataset.get("PatientBirthDate") or "").strip()))
-    scanner = _scanner(dataset, _shared(dataset))  # first, for vendors hide the coil in headers that go
+    # first, for vendors hide the coil and the make-up of mosaics in headers that go
+    scanner, mosaic = _scanner(dataset, _shared(dataset)), mosaic_of(dataset) if modality == "MR" else None
     removed = deidentify(dataset, key)
     shared = _shared(dataset)
+    frames = () if modality == "SEG" else frames_of(dataset)
+    if mosaic is not None:
+        rows, columns = rows // mosaic.side, columns // mosaic.side
+        frames = split(frames[0], mosaic, (rows, columns))
     header = FileHeader(
         modality=modality,
         patient=key.pseudonym(own),
@@ -201,7 +210,7 @@ def header_of(dataset: Dataset, key: Key) -> Opened:
         frame_of_reference=str(dataset.get("FrameOfReferenceUID") or ""),
         series_number=int(number(dataset.get("SeriesNumber")) or 0),
         shape=(rows, columns),
-        frames=() if modality == "SEG" else frames_of(dataset),
+        frames=frames,
         scanner=scanner,
         text={name: text for name in TEXT_KEYWORDS if (text := words(dataset.get(name) or shared.get(name)))}
         | _agent(dataset)
@@ -209,6 +218,7 @@ def header_of(dataset: Dataset, key: Key) -> Opened:
         study=str(dataset.get("StudyInstanceUID") or ""),
         day=_day(dataset.get("StudyDate")),
         instance=str(dataset.get("SOPInstanceUID") or "").strip(),
+        tiles=1 if mosaic is None else mosaic.side,
     )
     return Opened(header, own, removed)
 
@@ -241,8 +251,6 @@ def _modality(dataset: Dataset) -> str:
             "another kind of DICOM object",
             "nothing is lost if it is a report, a dose, a plan or a screen shot",
         )
-    if "MOSAIC" in (str(value).upper() for value in listed(dataset.get("ImageType"))):
-        raise SeriesError("a plane must be one slice", "a mosaic of many", "export the series as single slices")
     return modality
 
 

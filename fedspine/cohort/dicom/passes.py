@@ -218,6 +218,7 @@ class Decoder:
                 for planes in stack.planes
             ),
             shape=stack.header.shape,
+            tiles=stack.header.tiles,
         )
 
 

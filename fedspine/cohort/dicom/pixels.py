@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from fedspine.cohort.dicom.codestream import check_sizes
+from fedspine.cohort.dicom.mosaic import tiles
 from fedspine.cohort.dicom.opening import whole
 from fedspine.cohort.dicom.plain import Plain, read_plain
 from fedspine.cohort.files import File, check_unchanged, open_file
@@ -52,6 +53,7 @@ class Order:
         plains: for each file where its pixels are, `None` where they must be decoded.
         slices: for each slice its frames, more than one where it was sent twice.
         shape: (rows, columns).
+        tiles: slices a side of each picture, see `dicom.mosaic`.
     """
 
     folder: Path = field(repr=False)
@@ -59,6 +61,7 @@ class Order:
     plains: tuple[Plain | None, ...]
     slices: tuple[tuple[Part, ...], ...] = field(repr=False)
     shape: tuple[int, int]
+    tiles: int = 1
 
     @property
     def is_plain(self) -> bool:
@@ -183,7 +186,7 @@ class _Source:
                 self._decoded[number] = decoded(file)
                 check_unchanged(file, self._order.files[number])
         pixels = self._decoded[number]
-        frames = pixels if pixels.ndim == 3 else pixels[None]
+        frames = pixels if pixels.ndim == 3 else tiles(pixels, self._order.tiles)
         if part.index >= len(frames):
             raise _incomplete()
         chosen: Array = frames[part.index]

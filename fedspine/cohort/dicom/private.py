@@ -74,18 +74,24 @@ def coil_of(dataset: Dataset) -> str:
 
 
 def _coil_in_csa(dataset: Dataset) -> str:
-    """Return the coil that only Siemens' CSA headers name, or an empty text; a broken header names none."""
+    """Return the coil that only Siemens' CSA headers name, or an empty text."""
+    tags = csa_of(dataset)
+    names = [str(item).strip() for name in CSA_COILS for item in tags.get(name, ())]
+    return names[0] if names else ""
+
+
+def csa_of(dataset: Dataset) -> dict[str, list[Any]]:
+    """Return the values of Siemens' CSA headers by name, the image's before the series'; a broken header has none."""
+    found: dict[str, list[Any]] = {}
     for group, creator, element in CSA_HEADERS:
         value = _private(dataset, group, creator, element)
         if isinstance(value, bytes) and value.startswith(b"SV10") and len(value) <= LARGEST_CSA:
             try:
                 tags = _csa_reader().read(value)["tags"]
-                items = [item for name in CSA_COILS for item in tags.get(name, {}).get("items", ())]
+                found = {name: list(tag["items"]) for name, tag in tags.items() if tag["items"]} | found
             except Exception:  # the parser raises anything on what is cut short
                 continue
-            if items:
-                return str(items[0]).strip()
-    return ""
+    return found
 
 
 def _csa_reader() -> Any:

@@ -35,14 +35,14 @@ def stored(header: FileHeader) -> list[Any]:
         header.day,
         header.instance,
         None if header.plain is None else list(vars(header.plain).values()),
+        header.tiles,
     ]
 
 
 def restored(values: Sequence[Any]) -> FileHeader:
     """Return the header that `stored` made these values of."""
-    modality, patient, person, series, reference, number, shape, frames, scanner, text, study, day, instance, plain = (
-        values
-    )
+    modality, patient, person, series, reference, number, shape, frames, scanner, text = values[:10]
+    study, day, instance, plain, tiles = values[10:]
     return FileHeader(
         modality=modality,
         patient=patient,
@@ -58,6 +58,7 @@ def restored(values: Sequence[Any]) -> FileHeader:
         day=day,
         instance=instance,
         plain=None if plain is None else Plain(*plain),
+        tiles=tiles,
     )
 
 

@@ -128,7 +128,15 @@ def _kind(plane: Plane) -> Hashable:
     frame = plane.frame
     echo_ms = None if frame.echo_time_ms is None else round(frame.echo_time_ms, 1)
     spacing_mm = tuple(round(step, 4) for step in frame.pixel_spacing_mm)
-    return plane.header.modality, plane.header.shape, spacing_mm, echo_ms, frame.b_value, frame.image_type
+    return (
+        plane.header.modality,
+        plane.header.shape,
+        plane.header.tiles,
+        spacing_mm,
+        echo_ms,
+        frame.b_value,
+        frame.image_type,
+    )
 
 
 def _by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
