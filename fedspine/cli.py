@@ -149,7 +149,8 @@ def deidentify(
     with _bar("writing") as advance:
         copied = write_copy(site, out, advance)
     OUT.print(
-        f"{copied.patients} patients, {copied.files} DICOM files and {copied.masks} masks are in {out}",
+        f"{copied.patients} patients, {copied.files} DICOM files, {copied.nifti} NIfTI images and {copied.masks} masks "
+        f"are in {out}",
         soft_wrap=True,
         highlight=False,
     )

@@ -132,7 +132,9 @@ def test_columns_are_told_by_the_words_of_their_names(column: str, what: str | N
 
 
 def test_a_sidecars_field_follows_the_rule_of_its_dicom_keyword() -> None:
-    assert tells("PatientBirthDate")
-    assert tells("StudyInstanceUID")
-    assert not tells("RepetitionTime")
-    assert not tells("SliceTiming")
+    assert tells("PatientBirthDate", "1")
+    assert tells("StudyInstanceUID", "1.2")
+    assert tells("SeriesDescription", "t2 zq")
+    assert not tells("RepetitionTime", 1)
+    assert not tells("SliceTiming", [1])
+    assert not tells("ContrastBolusAgent", "agent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ from fedspine.cohort.split import split
 from fedspine.errors import InputError
 from fedspine.phantom.writer import write_consortium
 
+from .test_bids import nifti
+
 Write = Callable[..., list[Path]]
 DATA = Path(__file__).parent.parent / "data"
 
@@ -45,7 +48,7 @@ def same(one: Cohort, other: Cohort) -> None:
         for field in ("label", "grade", "time", "event", "level"):
             assert getattr(before, field) == getattr(after, field)
         np.testing.assert_array_equal(before.omics, after.omics)
-        assert [study.months for study in before.follow_up] == [study.months for study in after.follow_up]
+        assert [one.months for one in before.follow_up] == pytest.approx([one.months for one in after.follow_up])
 
 
 def test_a_copy_is_the_same_cohort_with_the_same_folds_and_names_nobody(tmp_path: Path) -> None:
@@ -126,6 +129,52 @@ def test_masks_go_under_pseudonyms_without_texts_and_with_their_voxels(
         read = nibabel.load(masks / name)
         np.testing.assert_array_equal(np.asanyarray(read.dataobj), np.asanyarray(image.dataobj))
         np.testing.assert_array_equal(read.affine, image.affine)
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Path:
+    """Return a BIDS data set of two patients with marks everywhere: images, diffusion, two dated sessions, a mask."""
+    site = tmp_path / "hospital"
+    voxels = np.arange(240, dtype=np.int16).reshape(6, 5, 8)
+    for session in ("zqbefore", "zqlater"):
+        place = site / "sub-zq1" / f"ses-{session}" / "anat" / f"sub-zq1_ses-{session}_acq-zqstir_T2w.nii.gz"
+        nifti(place, voxels, descrip=b"zq")
+        sidecar = {"EchoTime": 0.05, "RepetitionTime": 4.0, "InversionTime": 0.16, "PatientName": "zq", "Comment": "zq"}
+        sidecar |= {"SeriesDescription": "stir zq", "InstitutionName": "zq", "Manufacturer": "Siemens"}
+        place.with_name(place.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+    for number in (1, 2):
+        nifti(site / "sub-zq1" / "ses-zqbefore" / "anat" / f"sub-zq1_ses-zqbefore_acq-zq{number}_T1w.nii.gz", voxels)
+    (site / "sub-zq1" / "sub-zq1_sessions.tsv").write_text(
+        "session_id\tacq_time\nses-zqbefore\t2004-04-04T10:00:00\nses-zqlater\t2004-10-04T10:00:00\n"
+    )
+    mask = site / "derivatives" / "zq" / "sub-zq1" / "ses-zqlater" / "anat"
+    nifti(mask / "sub-zq1_ses-zqlater_label-lesion_mask.nii.gz", (voxels % 2).astype(np.uint8), descrip=b"zq")
+    dwi = site / "sub-zq2" / "dwi" / "sub-zq2_dwi.nii.gz"
+    nifti(dwi, np.stack([np.full((6, 5, 8), b, np.int16) for b in (1000, 400, 400)], axis=-1))
+    (dwi.parent / "sub-zq2_dwi.bval").write_text("0 800 800\n")
+    (dwi.parent / "sub-zq2_dwi.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
+    nifti(site / "sub-zq2" / "anat" / "sub-zq2_ce-zqgado_T1w.nii.gz", voxels)
+    (site / "participants.tsv").write_text("participant_id\tpathology\tage\nsub-zq1\tbenign\t63\nsub-zq2\tother\t7\n")
+    return site
+
+
+def test_a_bids_data_set_is_copied_too(bids: Path, tmp_path: Path) -> None:
+    copied = write_copy(bids, tmp_path / "copy")
+    before, after = load_cohort(bids), load_cohort(tmp_path / "copy")
+    assert (copied.nifti, copied.masks, copied.left_out) == (6, 1, ())
+    assert [len(one.follow_up) for one in before.patients if one.follow_up] == [1]
+    same(before, after)
+    for one, other in zip(before.patients, after.patients, strict=True):
+        for study, copy in zip(one.follow_up, other.follow_up, strict=True):
+            assert set(study.volumes) == set(copy.volumes)
+            assert (study.mask is None) == (copy.mask is None)
+    assert is_clean(survey(tmp_path / "copy"))
+    shutil.rmtree(tmp_path / "copy" / ".fedspine")
+    for path in (tmp_path / "copy").rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        assert b"zq" not in content + path.name.encode(), path.name
+        assert b"2004-" not in content
 
 
 def test_a_copy_is_never_written_over_anything_or_into_the_site(site: Path, tmp_path: Path) -> None:

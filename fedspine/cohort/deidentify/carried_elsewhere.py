@@ -13,11 +13,14 @@ import nibabel
 from pydicom.datadict import tag_for_keyword
 
 from fedspine.cohort.deidentify.key import is_pseudonym
+from fedspine.cohort.deidentify.nifti_texts import FIELDS
 from fedspine.cohort.deidentify.rules import Rule, rule_of
+from fedspine.cohort.deidentify.values import AGENT
 from fedspine.cohort.files import File
 from fedspine.cohort.patient import Rejected
 from fedspine.cohort.quiet import quiet
 from fedspine.cohort.sheet import read_sheet
+from fedspine.cohort.words import clean_words
 
 TABLES = ("patients.csv", "omics.csv", "participants.tsv", "bids/participants.tsv")
 LARGEST_SIDECAR = 4_000_000
@@ -40,8 +43,6 @@ LOOKS: tuple[tuple[str, str], ...] = (
     ("staff or place", r"physician|doctor|referr\w*|operator|radiologist|hospital|institution|ward|station"),
 )
 """What the words of a column's name say that its cells may hold."""
-
-NIFTI_FIELDS = ("descrip", "aux_file", "db_name", "data_type", "intent_name")
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,23 @@ def in_sidecars(folder: Path, files: Sequence[File]) -> dict[str, int]:
             values = json.loads((folder / file.where).read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError):
             continue
-        found.update(key for key, value in values.items() if value and tells(key)) if isinstance(values, dict) else None
+        found.update(key for key, value in values.items() if value and tells(key, value)) if isinstance(
+            values, dict
+        ) else None
     return dict(sorted(found.items()))
 
 
-def tells(keyword: str) -> bool:
-    """Tell whether a sidecar's field of this name may identify: by DICOM's rule where it is a DICOM keyword."""
+def tells(keyword: str, value: object) -> bool:
+    """Tell whether a sidecar's field may identify: by DICOM's rule where it is a DICOM keyword.
+
+    >>> tells("PatientName", "Doe"), tells("EchoTime", 0.1), tells("SeriesDescription", "t2")
+    (True, False, False)
+    """
     tag = tag_for_keyword(keyword)
-    if tag is not None:
-        return rule_of(tag) is not Rule.KEEP
-    return looks_like(keyword) is not None
+    rule = Rule.KEEP if tag is None else rule_of(tag)
+    if rule is Rule.CLEAN:
+        return str(value) not in (clean_words(str(value)), AGENT)
+    return rule is not Rule.KEEP or (tag is None and looks_like(keyword) is not None)
 
 
 def in_nifti(folder: Path, files: Sequence[File]) -> dict[str, int]:
@@ -122,7 +130,7 @@ def in_nifti(folder: Path, files: Sequence[File]) -> dict[str, int]:
         try:
             with quiet():
                 header = nibabel.load(folder / file.where, mmap=False).header
-                found.update(name for name in NIFTI_FIELDS if name in header and bytes(header[name]).strip(b"\0 "))
+                found.update(name for name in FIELDS if name in header and bytes(header[name]).strip(b"\0 "))
                 found.update(["extensions"] if header.extensions else [])
         except Exception:  # nibabel raises anything; a broken file is left to `fedspine check`
             continue

@@ -8,22 +8,19 @@ folds as the original under whatever key it is read later; the key and the table
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import nibabel
-import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from fedspine.cohort.deidentify.carried_elsewhere import NIFTI_FIELDS
+from fedspine.cohort.bids.tree import read_tree
+from fedspine.cohort.deidentify.copy_bids import write_bids
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.keyring import open_key
 from fedspine.cohort.deidentify.marking import mark
+from fedspine.cohort.deidentify.nifti_texts import without_texts
 from fedspine.cohort.deidentify.profile import deidentify
 from fedspine.cohort.dicom.header import read_header
 from fedspine.cohort.dicom.opening import whole
@@ -44,12 +41,14 @@ class Copied:
     Args:
         patients: in the tables of the copy.
         files: DICOM files.
-        masks: NIfTI files.
+        nifti: images of a BIDS data set.
+        masks: NIfTI masks.
         left_out: files of the original that are not in the copy, with the reason.
     """
 
     patients: int
     files: int
+    nifti: int
     masks: int
     left_out: tuple[Rejected, ...]
 
@@ -81,8 +80,14 @@ def write_copy(site: Path, out: Path, progress: Callable[[int, int], None] | Non
     dicom, _ = files_below(site, "dicom")
     written = _write_dicom(site, dicom, out, key, cohort, left_out, progress or (lambda done, total: None))
     masks = _write_masks(site, out, key, cohort, left_out)
+    tree = read_tree(site)
+    nifti = 0
+    if tree is not None:
+        own_ids = {patient.identifier: cohort.own_ids[patient.identifier] for patient in cohort.patients}
+        nifti, drawn = write_bids(site, tree, out, key, own_ids, left_out)
+        masks += drawn
     _write_tables(out, cohort)
-    return Copied(len(cohort.patients), written, masks, tuple(left_out))
+    return Copied(len(cohort.patients), written, nifti, masks, tuple(left_out))
 
 
 def _write_dicom(
@@ -173,21 +178,6 @@ def _mask_name(stem: str, patients: Iterable[str], key: Key) -> str | None:
     number = NUMBERED.search(stem)
     patient = key.pseudonym(stem[: number.start()]) if number else ""
     return f"{patient}_{number[1]}" if number and patient in known else None
-
-
-def without_texts(file: BinaryIO, *, packed: bool) -> bytes:
-    """Return a NIfTI file whose free texts and extensions are empty and whose voxels are byte for byte the same."""
-    raw = gzip.decompress(file.read()) if packed else file.read()
-    kind = nibabel.Nifti2Header if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
-    header = kind.from_fileobj(io.BytesIO(raw), check=False)
-    header.extensions.clear()
-    for name in NIFTI_FIELDS:
-        if name in header:
-            header[name] = np.zeros_like(header[name])
-    start = int(header["vox_offset"])
-    block = header.binaryblock
-    clean = block + b"\0" * max(start - len(block), 0) + raw[max(start, len(block)) :]
-    return gzip.compress(clean, mtime=0) if packed else clean
 
 
 def _write_tables(out: Path, cohort: Cohort) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedspine.cohort.deidentify.key import BYTES, Key, key_of_text
+from fedspine.cohort.deidentify.key import BYTES, Key, is_pseudonym, key_of_text
 from fedspine.cohort.patient import Rejected
 from fedspine.errors import CohortError
 
@@ -140,6 +140,7 @@ class Pseudonyms:
         Raises:
             CohortError: when it means somebody else already.
         """
+        own = pseudonym if is_pseudonym(own) else own  # with or without dashes it is the same one
         if self.own.setdefault(pseudonym, own) != own:
             raise CohortError(
                 "a pseudonym must mean one patient",

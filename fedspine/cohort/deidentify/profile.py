@@ -19,14 +19,14 @@ from pydicom.tag import BaseTag
 from fedspine.cohort.contrast import NO_AGENT
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.rules import Rule, rule_of
-from fedspine.cohort.deidentify.values import DUMMY, dummy, moved
+from fedspine.cohort.deidentify.values import AGENT, DUMMY, dummy, moved
 from fedspine.cohort.dicom.private import B_VALUES, DIRECTIONS
 from fedspine.cohort.words import clean_words
 
 PRIVATE = 0
 """Stands for all private elements in `Removed`, whose numbers mean nothing without their creator."""
 
-AGENT, SEGMENT_LABEL = BaseTag(0x00180010), BaseTag(0x00620005)
+AGENT_TAG, SEGMENT_LABEL = BaseTag(0x00180010), BaseTag(0x00620005)
 
 SAFE = frozenset(
     {(group, creator, element) for group, creator, element in B_VALUES}
@@ -144,8 +144,8 @@ def _new_values(key: Key, pseudonym: str, days: int, tag: int, rule: Rule, repre
             return moved(value, days)
         if rule is Rule.NAME:
             return pseudonym
-        if rule is Rule.CLEAN and tag == AGENT:  # whether one was given counts; which, by which lot, does not
-            return "" if value.strip().casefold() in NO_AGENT else "agent"
+        if rule is Rule.CLEAN and tag == AGENT_TAG:  # whether one was given counts; which, by which lot, does not
+            return "" if value.strip().casefold() in NO_AGENT else AGENT
         if rule is Rule.CLEAN:
             return clean_words(value) or (DUMMY if tag == SEGMENT_LABEL else "")
         return dummy(representation) if rule is Rule.DUMMY else ""

@@ -11,6 +11,8 @@ DUMMIES = {"AS": "000Y", "DS": "0", "IS": "0", "UR": "http://removed.invalid", "
 """What takes the place of a value that must not be empty, by value representation."""
 
 DUMMY = "removed"
+AGENT = "agent"
+"""What is left of a contrast agent: that one was given."""
 
 
 def moved(value: str, days: int) -> str:
