@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,38 @@ LARGEST_VOLUME = 2**28
 LARGEST_VOXEL_MM, SMALLEST_VOXEL_MM, FARTHEST_MM = 1e3, 1e-3, 1e5
 DEFLATE_AT_MOST = 1032
 """gzip cannot shrink by more (zlib's technical notes): a header that promises more than that lies."""
+NIFTI_1_HEADER, NIFTI_2_HEADER = 348, 540
+MOST_BEFORE_VOXELS = 2**24
+"""Bytes of header and extensions; some keep a whole DICOM header there."""
 SAME_PLACE = 0.5
 """How far qform and sform may put one voxel apart, in voxels."""
+
+
+def check_start(path: Path) -> None:
+    """Raise a `SeriesError` when a NIfTI header wants more before the voxels than an extension could need.
+
+    nibabel reads all of it, and gzip can make any amount of a few bytes. A file of another kind is left to nibabel.
+    """
+    try:
+        with gzip.open(path) if str(path).lower().endswith(".gz") else path.open("rb") as file:
+            start = file.read(NIFTI_2_HEADER)
+    except (OSError, EOFError, zlib.error):
+        return
+    for order in "<>":
+        if len(start) >= NIFTI_1_HEADER and struct.unpack_from(f"{order}i", start)[0] == NIFTI_1_HEADER:
+            offset = struct.unpack_from(f"{order}f", start, 108)[0]
+        elif len(start) >= NIFTI_2_HEADER and struct.unpack_from(f"{order}i", start)[0] == NIFTI_2_HEADER:
+            offset = struct.unpack_from(f"{order}q", start, 168)[0]
+        else:
+            continue
+        if not offset <= MOST_BEFORE_VOXELS:
+            raise _promise()
+
+
+def _promise() -> SeriesError:
+    return SeriesError(
+        "a NIfTI file must hold what its header promises", "a header that asks for more", "save it again"
+    )
 
 
 def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
@@ -39,6 +72,7 @@ def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
     Raises:
         SeriesError: when the header is broken, promises more than the file can hold, or gives no or two positions.
     """
+    check_start(path)
     try:
         with quiet():
             image: Any = nibabel.load(path, mmap=False)
@@ -57,9 +91,7 @@ def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
     voxels, promised = int(np.prod(shape[:3], dtype=object)), int(np.prod(shape, dtype=object)) * kind.itemsize
     room = size * (DEFLATE_AT_MOST if str(path).lower().endswith(".gz") else 1)
     if not all(0 < side <= LARGEST_SIDE for side in shape) or voxels > LARGEST_VOLUME or offset + promised > room:
-        raise SeriesError(
-            "a NIfTI file must hold what its header promises", "a header that asks for more", "save it again"
-        )
+        raise _promise()
     if not placed:
         raise SeriesError(
             "sform and qform must put a voxel at one place", "two places or none", "keep the one that the scanner wrote"

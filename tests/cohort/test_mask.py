@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,3 +258,45 @@ def test_placement_maps_every_index_to_its_place(
     rotation, offset = place
     index = np.array([side - 1 for side in sides])
     np.testing.assert_array_equal(rotation @ index + offset, (change @ [*index, 1])[:3])
+
+
+def test_a_seg_that_spreads_over_miles_is_refused_before_it_is_made(tmp_path: Path, write_series: Write) -> None:
+    dataset = segmentation(write_series(tmp_path), lesion())
+    position = dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient
+    position[0] = float(position[0]) + 400_000_000  # as if a hundred million empty slices were left out
+    dataset.save_as(tmp_path / "dicom" / "seg.dcm")
+    assert "another grid" in refusal(load_cohort(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["P1.nii", "P1.nii.gz"])
+def test_a_nifti_mask_that_promises_too_much_is_refused_unread(tmp_path: Path, write_series: Write, name: str) -> None:
+    write_series(tmp_path)
+    (tmp_path / "masks").mkdir()
+    header = nibabel.Nifti1Header()
+    header["dim"][:4] = [3, 30_000, 30_000, 30_000]
+    header["vox_offset"], header["sform_code"] = 1.5e9, 1
+    extension = (2_000_000_000).to_bytes(4, "little") + bytes(1_000_000)
+    raw = header.binaryblock + b"\1\0\0\0" + extension
+    (tmp_path / "masks" / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    tracemalloc.start()
+    try:
+        (one,) = load_cohort(tmp_path).rejected
+        assert one.reason.startswith("a NIfTI file must hold what its header promises")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_mask_that_inflates_without_end_is_read_no_further_than_its_image(
+    tmp_path: Path, write_series: Write
+) -> None:
+    write_series(tmp_path)
+    save(tmp_path, lesion(), grid(tmp_path))
+    path = tmp_path / "masks" / "P1.nii.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(300_000_000)))
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(mask_of(load_cohort(tmp_path)), lesion())
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()

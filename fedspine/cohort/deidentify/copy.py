@@ -24,8 +24,9 @@ from fedspine.cohort.deidentify.nifti_texts import without_texts
 from fedspine.cohort.deidentify.profile import deidentify
 from fedspine.cohort.dicom.header import read_header
 from fedspine.cohort.dicom.opening import whole
+from fedspine.cohort.drawing import NIFTI
 from fedspine.cohort.files import File, files_below, open_file
-from fedspine.cohort.mask import NUMBERED, SUFFIXES
+from fedspine.cohort.mask import NUMBERED
 from fedspine.cohort.patient import Cohort, Patient, Rejected
 from fedspine.cohort.quiet import quiet
 from fedspine.cohort.site import load_cohort
@@ -154,7 +155,7 @@ def _write_masks(site: Path, out: Path, key: Key, cohort: Cohort, left_out: list
     written = 0
     for file in files_below(site, "masks")[0]:
         name = file.where.rsplit("/", 1)[-1]
-        suffix = next((one for one in SUFFIXES if name.lower().endswith(one)), None)
+        suffix = next((one for one in NIFTI if name.lower().endswith(one)), None)
         new = None if suffix is None else _mask_name(name[: -len(suffix)].strip(), patients, key)
         if suffix is None or new is None:
             left_out.append(Rejected(file.where, NOBODY))
