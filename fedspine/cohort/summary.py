@@ -44,6 +44,8 @@ def describe(cohort: Cohort) -> Group:
     parts.append(_missing(cohort))
     if len(cohort.patients) <= MOST_PATIENTS_LISTED:
         parts.append(_patients(cohort))
+    if cohort.cleared:
+        parts.append(_cleared(cohort))
     if cohort.rejected:
         parts.append(_refused(cohort.rejected))
     spaced: list[RenderableType] = []
@@ -76,6 +78,18 @@ def _headline(cohort: Cohort) -> Text:
     later = sum(bool(patient.follow_up) for patient in cohort.patients)
     text.append(f"   {later} with a follow-up" if later else "")
     return text
+
+
+def _cleared(cohort: Cohort) -> Text:
+    """Return how much was taken out of the DICOM headers; the tag 0 stands for all private elements."""
+    attributes = len({tag for tag, *_ in cohort.cleared if tag})
+    private = " and private elements" if any(not tag for tag, *_ in cohort.cleared) else ""
+    files = max(files for _, _, files, _ in cohort.cleared)
+    return Text(
+        f"Identifiers: {attributes} attributes{private} were taken out of up to {files} DICOM headers before anything "
+        "was cached; fedspine check SITE --identifiers lists them.",
+        style="dim",
+    )
 
 
 def _names(cohort: Cohort) -> list[str]:

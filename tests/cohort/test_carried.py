@@ -104,6 +104,12 @@ def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:
         survey(tmp_path)
 
 
+def test_a_column_that_is_read_as_it_is_is_named_as_such(site: Path) -> None:
+    assert "Columns of omics.csv are read" not in printed(survey(site))
+    (site / "omics.csv").write_text("patient,age\nP1,63\n")
+    assert "Columns of omics.csv are read, and copied, as they are" in printed(survey(site))
+
+
 def test_a_clean_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("patient,label\nP-Z10V-1W07-EVWM,benign\n")
     carried = survey(tmp_path)

@@ -60,6 +60,12 @@ def test_every_patient_has_a_shift_of_at_least_a_day(patient: str) -> None:
     assert 1 <= ONE.days(patient) <= MOST_DAYS
 
 
+def test_an_id_is_the_same_however_its_accents_are_composed() -> None:
+    names = Pseudonyms(ONE)
+    assert names.of("M\u00fcller") == names.of("Mu\u0308ller")
+    assert len(names.own) == 1
+
+
 def test_no_secret_shows_in_a_repr() -> None:
     names = Pseudonyms(ONE)
     names.of("zqown")

@@ -44,6 +44,7 @@ def test_the_summary_names_what_is_there_what_is_missing_and_what_was_refused(si
     assert rows(text, "P1") == [["P1", "P-5K9V-KCBS-WZKX", "●", "●", "●", "·", "2", "benign"]]
     assert "a file below dicom/ must be DICOM Part 10" in text
     assert "dicom/letter" in text
+    assert "Identifiers: 8 attributes were taken out of up to 20 DICOM headers" in text
 
 
 def test_the_summary_fits_one_hundred_columns(site: Path) -> None:

@@ -23,6 +23,7 @@ from fedspine.cohort.sheet import read_sheet
 from fedspine.cohort.words import clean_words
 
 TABLES = ("patients.csv", "omics.csv", "participants.tsv", "bids/participants.tsv")
+OWN_IDS = "patients' own ids"
 LARGEST_SIDECAR = 4_000_000
 
 LOOKS: tuple[tuple[str, str], ...] = (
@@ -86,7 +87,7 @@ def in_tables(folder: Path, rejected: list[Rejected]) -> Tables:
                 own = {cells[number].removeprefix("sub-") for _, cells in sheet.rows if cells[number]}
                 ids |= own
                 if any(not is_pseudonym(one) for one in own):
-                    found.append((where, column, "patients' own ids"))
+                    found.append((where, column, OWN_IDS))
             elif (what := looks_like(column)) is not None:
                 found.append((where, column, what))
     return Tables(tuple(found), frozenset(ids), read)

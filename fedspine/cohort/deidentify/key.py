@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from fedspine.errors import CohortError
@@ -58,6 +59,7 @@ class Key:
         A pseudonym is its own pseudonym, so that a folder that was de-identified keeps its names, and with them its
         folds, under whatever key it is read.
         """
+        own = unicodedata.normalize("NFC", own)  # file systems and tables compose accents in their own ways
         if is_pseudonym(own):
             return _dashed(own.replace("-", "")[1:])
         bits = int.from_bytes(self._digest("patient", own)[:8], "big")

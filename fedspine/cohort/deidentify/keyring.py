@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import stat
+import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +141,7 @@ class Pseudonyms:
         Raises:
             CohortError: when it means somebody else already.
         """
+        own = unicodedata.normalize("NFC", own)
         own = pseudonym if is_pseudonym(own) else own  # with or without dashes it is the same one
         if self.own.setdefault(pseudonym, own) != own:
             raise CohortError(

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedspine.cohort.deidentify.carried import Carried
+from fedspine.cohort.deidentify.carried_elsewhere import OWN_IDS
 from fedspine.cohort.deidentify.profile import PRIVATE, SAFE_CREATORS
 
 
@@ -78,10 +79,18 @@ def _creators(carried: Carried) -> Table:
 def _closing(carried: Carried) -> Text:
     if is_clean(carried):
         return Text("Nothing was found that identifies. Pixels were not looked at.", style="green")
-    return Text(
-        "All this is taken out, or not read, before anything is cached; the files stay as they are. "
-        "For a copy without it: fedspine deidentify SITE OUT. Pixels were not looked at."
+    text = Text()
+    read_on = [column for table, column, what in carried.tables if table == "omics.csv" and what != OWN_IDS]
+    if read_on:
+        text.append(
+            "Columns of omics.csv are read, and copied, as they are: take out what training does not need. ",
+            style="yellow",
+        )
+    text.append(
+        "The rest is taken out or not read before anything is cached; the files stay as they are. For a copy without it: "
+        "fedspine deidentify SITE OUT. Pixels were not looked at."
     )
+    return text
 
 
 def _name(tag: int) -> str:
