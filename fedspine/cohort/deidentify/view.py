@@ -87,8 +87,8 @@ def _closing(carried: Carried) -> Text:
             style="yellow",
         )
     text.append(
-        "The rest is taken out or not read before anything is cached; the files stay as they are. For a copy without it: "
-        "fedspine deidentify SITE OUT. Pixels were not looked at."
+        "The rest is taken out or not read before anything is cached; the files stay as they are. "
+        "For a copy without it: fedspine deidentify SITE OUT. Pixels were not looked at."
     )
     return text
 
