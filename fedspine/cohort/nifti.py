@@ -6,6 +6,7 @@ import gzip
 import itertools
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _promise() -> SeriesError:
     )
 
 
-def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
+def open_nifti(path: Path, size: int, *, keep_open: bool = False) -> tuple[Any, tuple[int, ...], Affine]:
     """Return a NIfTI image whose voxels are not read yet, its shape, and its affine to LPS millimetres.
 
     The shape has three axes, or four where the file holds several volumes.
@@ -68,6 +69,7 @@ def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
     Args:
         path: the file.
         size: its bytes.
+        keep_open: whether the file stays open as long as the image is there.
 
     Raises:
         SeriesError: when the header is broken, promises more than the file can hold, or gives no or two positions.
@@ -75,7 +77,7 @@ def open_nifti(path: Path, size: int) -> tuple[Any, tuple[int, ...], Affine]:
     check_start(path)
     try:
         with quiet():
-            image: Any = nibabel.load(path, mmap=False)
+            image: Any = nibabel.load(path, mmap=False, keep_file_open=keep_open)
             shape = tuple(int(side) for side in image.shape)
             kind = image.get_data_dtype()
             offset = int(image.dataobj.offset)
@@ -168,10 +170,8 @@ def as_read(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[tuple[in
     return order, flips, turned
 
 
-def voxels_of(
-    path: Path, size: int, order: tuple[int, ...], flips: tuple[bool, ...], volume: int
-) -> NDArray[np.generic]:
-    """Return one volume of a NIfTI file as (slice, row, column).
+def volumes_of(path: Path, size: int, order: tuple[int, ...], flips: tuple[bool, ...]) -> Iterator[NDArray[np.generic]]:
+    """Yield the volumes of a NIfTI file one by one as (slice, row, column), reading the file once.
 
     Integers of 16 bits and less are kept where the header has no scaling; everything else is float32. Voxels that are
     not a number, as outside of a field of view, become the smallest value there is.
@@ -179,20 +179,22 @@ def voxels_of(
     Raises:
         SeriesError: when the file is cut short, or holds infinite voxels or nothing but missing ones.
     """
-    image, shape, _ = open_nifti(path, size)
+    # a compressed file that is opened again for every volume is inflated from its beginning every time
+    image, shape, _ = open_nifti(path, size, keep_open=True)
     kept = image.get_data_dtype().kind in "iu" and image.get_data_dtype().itemsize <= 2
     scaled = (float(image.dataobj.slope), float(image.dataobj.inter)) != (1.0, 0.0)
-    try:
-        with quiet(), np.errstate(all="ignore"):
-            if len(shape) == 4:
-                values = np.asarray(image.dataobj[..., volume])
-            elif kept and not scaled:
-                values = np.asarray(image.dataobj).reshape(shape)
-            else:
-                values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except Exception:  # nibabel and gzip raise anything, and their text holds the path
-        raise SeriesError("a NIfTI file must be complete", "one cut short", "save it again") from None
-    return _finite(_turned(values, order, flips))
+    for volume in range(shape[3] if len(shape) == 4 else 1):
+        try:
+            with quiet(), np.errstate(all="ignore"):
+                if len(shape) == 4:
+                    values = np.asarray(image.dataobj[..., volume])
+                elif kept and not scaled:
+                    values = np.asarray(image.dataobj).reshape(shape)
+                else:
+                    values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        except Exception:  # nibabel and gzip raise anything, and their text holds the path
+            raise SeriesError("a NIfTI file must be complete", "one cut short", "save it again") from None
+        yield _finite(_turned(values, order, flips))
 
 
 def _turned(values: NDArray[Any], order: tuple[int, ...], flips: tuple[bool, ...]) -> NDArray[np.generic]:

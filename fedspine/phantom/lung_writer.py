@@ -17,7 +17,7 @@ from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.lung import LUNG_OMICS, draw_lung, to_lung_patient
 from fedspine.phantom.writer import check_request, labels_of, public_key, write_mask, write_tables
 
-LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.05, 0.10, 0.05
+LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.05, 0.05, 0.05
 """How often a patient lacks the label, the mask, or one omics cell."""
 STYLES = ("Thorax nativ 5.0 B30f", "CHEST W/O", "Thorax LUNG", "CT torace")
 """How hospitals name their series."""

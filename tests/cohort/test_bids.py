@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedspine.cohort.bids.picture import Picture, decode
 from fedspine.cohort.bids.sidecar import in_dicom
 from fedspine.cohort.patient import Cohort, Patient, Volume
 from fedspine.cohort.site import load_cohort
@@ -225,6 +226,8 @@ def test_a_diffusion_series_is_parted_by_its_b_values(tmp_path: Path) -> None:
     (dwi / "sub-1_dwi.bval").write_text("0 800 800\n")
     (dwi / "sub-1_dwi.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
     volumes = load_cohort(tmp_path).patients[0].volumes
+    adc = float(np.asarray(volumes["ADC"].voxels)[1, 2, 2])
+    assert adc == pytest.approx(np.log(1000 / 400) / 800 * 1e6, rel=1e-3), "computed from the b-values"
     assert (int(volumes["DWI"].voxels[0, 0, 0]), volumes["DWI"].scanner.b_value) == (400, 800.0)
     (dwi / "sub-1_dwi.bval").write_text("0 800\n")
     with pytest.raises(CohortError, match="a 4-D image must be a diffusion series with one b-value a volume"):
@@ -295,3 +298,22 @@ def test_a_broken_image_is_refused_alone_without_its_path(cord: Path, make: Call
     assert set(cohort.patients[0].volumes) == {"T2"}
     assert reasons(cohort) == ["a NIfTI file must be complete"]
     assert all("sub-01" not in one.reason for one in cohort.rejected)
+
+
+def test_a_diffusion_file_is_inflated_once_whatever_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.stack([np.full((4, 5, 6), 1000 - 7 * number, np.int16) for number in range(13)], axis=-1)
+    dwi = nifti(tmp_path / "sub-1" / "dwi" / "sub-1_dwi.nii.gz", voxels).parent
+    (dwi / "sub-1_dwi.bval").write_text("0 " + "800 " * 12)
+    (dwi / "sub-1_dwi.bvec").write_text(
+        "\n".join(" ".join(f"{np.sin(n * k):.3f}" for n in range(13)) for k in (1, 2, 3))
+    )
+    opened = []
+
+    def counted(folder: Path, picture: Picture) -> Any:
+        opened.append(picture)
+        return decode(folder, picture)
+
+    monkeypatch.setattr("fedspine.cohort.bids.read.decode", counted)
+    volumes = load_cohort(tmp_path).patients[0].volumes
+    assert {"DWI", "ADC"} <= set(volumes)
+    assert len(opened) == 1

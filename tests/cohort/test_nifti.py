@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, voxels_of
+from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, volumes_of
 from fedspine.errors import SeriesError
 
 SPACING = np.diag([0.8, 0.8, 4.4, 1.0])
@@ -31,7 +31,7 @@ def read(place: Path) -> NDArray[Any]:
     size = place.stat().st_size
     _, shape, affine = open_nifti(place, size)
     order, flips, _ = as_read(affine, shape[:3], slice_axis(shape, affine))
-    return voxels_of(place, size, order, flips, 0)
+    return next(volumes_of(place, size, order, flips))
 
 
 def refusal(place: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.header import FileHeader, header_of
 from fedspine.cohort.dicom.record import restored, stored
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
-from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, voxels_of
+from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, volumes_of
 from fedspine.cohort.quiet import quiet
 from fedspine.errors import SeriesError
 
@@ -148,17 +148,10 @@ def stacks(picture: Picture) -> tuple[list[Stack], list[tuple[str, SeriesError]]
     return stacks_of(planes)
 
 
-def decode(folder: Path, picture: Picture, stack: Stack) -> NDArray[np.generic]:
-    """Return the voxels (slice, row, column) of a stack of `picture`."""
+def decode(folder: Path, picture: Picture) -> Iterator[NDArray[np.generic]]:
+    """Yield the voxels (slice, row, column) of every volume of `picture`."""
     file = picture.item.file
-    voxels = voxels_of(
-        folder / file.where,
-        file.size,
-        picture.order,
-        picture.flips,
-        stack.planes[0][0].index // picture.sides[0],
-    )
-    return voxels
+    return volumes_of(folder / file.where, file.size, picture.order, picture.flips)
 
 
 def _cosines(affine: NDArray[np.float64]) -> tuple[float, ...]:

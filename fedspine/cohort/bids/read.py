@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedspine.cohort.bids.dates import days_of
 from fedspine.cohort.bids.picture import Picture, decode, read_picture, stacks
 from fedspine.cohort.bids.tree import Tree
@@ -83,7 +86,15 @@ def read_bids(
                 studies[item.session] = stack.header.study
                 load = partial(_load, folder, picture, stack, patient, cache, result.rejected)
                 drawn_on = any(grid.covers(stack.grid) for grid in grids.get(patient, ()))
-                found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on, _key(picture, stack)))
+                found.append(
+                    _candidate(
+                        stack,
+                        load,
+                        days.get((subject, item.session)),
+                        drawn_on,
+                        _key(picture, _volume_number(picture, stack)),
+                    )
+                )
         result.masks[patient] = [
             (mask.file, studies.get(mask.session, "") if mask.session else "") for mask in tree.masks.get(subject, ())
         ]
@@ -110,26 +121,42 @@ def _candidate(stack: Stack, load: Callable[[], Volume | None], day: int | None,
     )
 
 
-def _key(picture: Picture, stack: Stack) -> str:
-    """Return the name of the entry of `stack`, which changes whenever its file does."""
-    file, index = picture.item.file, stack.planes[0][0].index
-    return key_of("nifti", (file.where, file.size, file.changed, index, *picture.order, *picture.flips, stack.contrast))
+def _key(picture: Picture, volume: int) -> str:
+    """Return the name of the entry of one volume, which changes whenever its file does."""
+    file = picture.item.file
+    return key_of("nifti", (file.where, file.size, file.changed, volume, *picture.order, *picture.flips))
+
+
+def _volume_number(picture: Picture, stack: Stack) -> int:
+    return stack.planes[0][0].index // picture.sides[0]
 
 
 def _load(
     folder: Path, picture: Picture, stack: Stack, patient: str, cache: Cache, rejected: list[Rejected]
 ) -> Volume | None:
     """Return the volume of `stack`, from the cache where it is known; note a refusal in `rejected`."""
-    file, key = picture.item.file, _key(picture, stack)
+    key = _key(picture, _volume_number(picture, stack))
     entry = cache.get(key)
     voxels = None if entry is None or "refused" in entry else cache.array(key)
     if entry is None or ("refused" not in entry and voxels is None):
-        try:
-            voxels, entry = cache.put_array(key, decode(folder, picture, stack)), {}
-        except SeriesError as error:
-            entry = {"refused": str(error)}
-        cache.put(key, entry)
+        voxels = _decode(folder, picture, _volume_number(picture, stack), cache)
+        entry = cache.get(key)
     if "refused" in entry or voxels is None:
-        rejected.append(Rejected(file.where, entry["refused"], patient))
+        rejected.append(Rejected(picture.item.file.where, entry["refused"], patient))
         return None
     return Volume(voxels, stack.affine, stack.contrast, stack.scanner)
+
+
+def _decode(folder: Path, picture: Picture, wanted: int, cache: Cache) -> NDArray[np.generic] | None:
+    """Put every volume of a file into the cache, for it is read once; return the one that is wanted, if it is whole."""
+    result, volume = None, -1
+    try:
+        for volume, voxels in enumerate(decode(folder, picture)):
+            key = _key(picture, volume)
+            kept = cache.put_array(key, voxels)
+            cache.put(key, {})
+            result = kept if volume == wanted else result
+    except SeriesError as error:
+        for missing in range(volume + 1, max(wanted, volume + 1) + 1):
+            cache.put(_key(picture, missing), {"refused": str(error)})
+    return result
