@@ -30,6 +30,8 @@ from fedspine.cohort.select import Candidate
 
 USUAL_B_VALUE = 800.0
 LEAST_SPREAD = 200.0
+# no scanner goes beyond; what does is a misread element
+HIGHEST_B_VALUE = 50_000.0
 # b-values that differ by less are one: vendors write 0.004 for 0, and 995 for 1000
 SAME_B_VALUE = 10.0
 NOISE = 0.05
@@ -75,7 +77,8 @@ def with_maps(candidates: Sequence[Candidate], desk: Desk) -> list[Candidate]:
 
 
 def _is_part(one: Candidate) -> bool:
-    return one.scanner.b_value is not None and one.contrast in ("DWI", "other")
+    b_value = one.scanner.b_value
+    return b_value is not None and 0 <= b_value <= HIGHEST_B_VALUE and one.contrast in ("DWI", "other")
 
 
 def _acquisition(one: Candidate) -> Hashable:

@@ -112,6 +112,14 @@ def test_parts_of_other_grids_studies_or_echoes_are_not_mixed() -> None:
         assert set(maps(high, other)) == {"DWI", "other"}
 
 
+@pytest.mark.parametrize("b_value", [-1000.0, 1e6, 1e300])
+def test_a_b_value_that_no_scanner_has_is_no_part(b_value: float) -> None:
+    low, high = part(0.0, signal(700, 0.0)), part(800.0, signal(700, 800.0))
+    made = with_maps([low, high, part(b_value, signal(1, 0.0), where="odd")], Desk(None, []))
+    assert [one.where for one in made if one.scanner.b_value == b_value] == ["odd"]
+    np.testing.assert_allclose(numbers(maps(low, high)["ADC"]), 700.0, rtol=0.01)
+
+
 def test_a_part_that_cannot_be_read_is_left_out() -> None:
     parts = [part(0.0, signal(700, 0.0)), part(500.0, signal(700, 500.0)), part(1000.0, signal(700, 1000.0))]
     broken = replace(parts[1], load=lambda: None)
