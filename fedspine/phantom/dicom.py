@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element, write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from fedspine.cohort.patient import Volume
@@ -64,14 +68,46 @@ def write_slices(folder: Path, study: Study, volume: Volume, series: Dataset, st
     column_step, row_step = volume.affine[:3, 2], volume.affine[:3, 1]
     series.ImageOrientationPatient = [decimal(x) for x in (*_unit(column_step), *_unit(row_step))]
     order = np.random.default_rng(int(series.SeriesNumber)).permutation(len(stored))
+    between = _encoded_between(series)
     for index, pixels in enumerate(stored):
         uid = study.uid(volume.contrast, index)
         series.file_meta.MediaStorageSOPInstanceUID = uid
-        series.SOPInstanceUID = uid
-        series.InstanceNumber = int(order[index]) + 1
-        series.ImagePositionPatient = [decimal(x) for x in (volume.affine @ [index, 0, 0, 1])[:3]]
-        series.PixelData = pixels.tobytes()
-        series.save_as(folder / uid.rsplit(".", 1)[1][-16:], enforce_file_format=True)
+        own = Dataset()
+        own.SOPInstanceUID = uid
+        own.InstanceNumber = int(order[index]) + 1
+        own.ImagePositionPatient = [decimal(x) for x in (volume.affine @ [index, 0, 0, 1])[:3]]
+        own.add_new("PixelData", "OW", pixels.tobytes())
+        file = _buffer()
+        file.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(file, series.file_meta, enforce_standard=True)
+        for common, name in zip(between, _OWN, strict=False):
+            file.write(common)
+            write_data_element(file, own[name])
+        (folder / uid.rsplit(".", 1)[1][-16:]).write_bytes(file.getvalue())
+
+
+_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "PixelData")
+"""What differs from slice to slice, in the order of tags."""
+
+
+def _encoded_between(series: Dataset) -> list[bytes]:
+    """Return the bytes of what all slices share: before the first of `_OWN`, and between each and the next.
+
+    A file is written in the order of its tags, so these bytes are the same in every file: they are made once.
+    """
+    edges = [0, *(tag_for_keyword(name) or 0 for name in _OWN)]
+    found = []
+    for low, high in itertools.pairwise(edges):
+        part = _buffer()
+        write_dataset(part, series[low:high])
+        found.append(part.getvalue())
+    return found
+
+
+def _buffer() -> DicomBytesIO:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    return buffer
 
 
 def header(study: Study, volume: Volume, number: int) -> Dataset:
