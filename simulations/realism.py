@@ -79,7 +79,7 @@ def draw_phantoms(patients: int, slices: int, size: int, seed: int) -> Slices:
     for index in range(patients):
         generator = np.random.default_rng([seed, index])
         field_mm = float(generator.uniform(*FIELD_MM))
-        phantom = draw(generator, label="normal", shape=(slices, size, size), levels="L3", field_mm=field_mm)
+        phantom = draw(generator, label="normal", shape=(slices, size, size), levels="L4", field_mm=field_mm)
         scanner = SCANNERS[int(generator.integers(len(SCANNERS)))]
         stacks.append(phantom.scan(scanner, contrasts=("T2",))["T2"].voxels)
     numbers = np.repeat(np.arange(patients, dtype=np.int64), slices)

@@ -20,6 +20,8 @@ from fedspine.phantom.view import View
 
 HIGHEST_COUNT = 4095
 """Images have 12 bits."""
+_ECHO_PLANAR_NOISE = 2.5
+"""An echo-planar image is read in one go, with a wide bandwidth: noisier than a spin echo by so much."""
 _FULL = 8.0
 
 
@@ -55,9 +57,9 @@ def acquire(
     """
     entropy = entropy_from(generator)
     coil = sensitivity(scanner, subject.anatomy, subject.view, stream(entropy, "coil"))
-    band = saturation_band(subject.anatomy, subject.view) if scanner.saturates else np.float32(1.0)
-    saturated = coil[0], coil[1] * band
+    band = saturation_band(subject.anatomy, subject.view) if scanner.saturates else None
     affine = image_affine(subject.view)
+    even = coil[1].astype(np.float64) ** scanner.normalised
     metal = _metal(subject)
     volumes = {}
     for contrast in contrasts:
@@ -70,10 +72,12 @@ def acquire(
         else:
             emitted = tissue_signal(subject.table, contrast, protocol, scanner.field_tesla)
             gain = scanner.gain * float(np.exp(0.2 * own.standard_normal()))
-            received = _received(subject, emitted, saturated)
+            received = _received(subject, emitted, coil)
+            if band is not None:
+                received *= band
             _disturb(received, subject, metal, contrast, protocol, scanner)
             image = kspace.magnitude(received, scanner.noise, scanner.matrix, own)
-            counts = (image * np.float32(gain)).astype(np.float64)
+            counts = image.astype(np.float64) * gain / even
         voxels = np.clip(np.rint(counts), 0, HIGHEST_COUNT).astype(np.uint16)
         volumes[contrast] = Volume(voxels, affine, contrast, _record(scanner, protocol))
     return volumes
@@ -178,9 +182,9 @@ def _diffusion_map(
     for strength in (emitted, weighted):
         received = _received(subject, strength, coil)
         _disturb(received, subject, metal, "ADC", protocol, scanner)
-        images.append(kspace.magnitude(received, scanner.noise, scanner.matrix, generator))
+        images.append(kspace.magnitude(received, _ECHO_PLANAR_NOISE * scanner.noise, scanner.matrix, generator))
     without, attenuated = images
-    seen = without > np.float32(4.0 * scanner.noise)
+    seen = without > np.float32(4.0 * _ECHO_PLANAR_NOISE * scanner.noise)
     adc = np.zeros(without.shape)
     adc[seen] = signal.diffusion_coefficient(
         without[seen].astype(np.float64), np.maximum(attenuated[seen], 1e-4).astype(np.float64), b_value=b_value

@@ -21,7 +21,7 @@ SCOLIOTIC = 0.10
 """Share of people with a Cobb angle of 10 degrees or more."""
 
 STEP_MM = 0.5
-TABLE_MM = np.arange(-60.0, float(levels.EDGES_MM[-1]) + 60.0, STEP_MM)
+TABLE_MM = np.arange(-60.0, float(levels.EDGES_MM[-1]) + 240.0, STEP_MM)
 """The centre line is tabulated at these places along the spine."""
 _ANGLE_LEVELS = ("C1", "C2", "C7", "T1", "T7", "T12", "L1", "L3", "L5", "S1", "S3")
 _ANGLE_AT_MM = np.array([levels.MIDDLE_MM[levels.LEVELS.index(name)] for name in _ANGLE_LEVELS])
@@ -68,12 +68,14 @@ class Frame:
         along_mm: (row, column), from the top of C1 to the feet along the spine.
         lateral_mm: (slice, row), 0 at the midline of the spine.
         behind_mm: (row, column), like `ap_mm`, but from a line that follows the spine smoothly: soft tissue and skin.
+        beside_mm: (row,), like `along_mm`: the place of the spine at the same height.
     """
 
     ap_mm: NDArray[np.float32] = field(repr=False)
     along_mm: NDArray[np.float32] = field(repr=False)
     lateral_mm: NDArray[np.float32] = field(repr=False)
     behind_mm: NDArray[np.float32] = field(repr=False)
+    beside_mm: NDArray[np.float32] = field(repr=False)
 
 
 def draw_age(stream: np.random.Generator) -> float:
@@ -173,6 +175,7 @@ def frame_of(anatomy: Anatomy, view: View) -> Frame:
         along_mm=place.astype(np.float32),
         lateral_mm=(aside_mm[:, None] - spine[None, :]).astype(np.float32),
         behind_mm=(back_mm[None, :] - skin[:, None]).astype(np.float32),
+        beside_mm=np.interp(down_mm, down, TABLE_MM).astype(np.float32),
     )
 
 

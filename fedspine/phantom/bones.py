@@ -147,7 +147,8 @@ def paint_arches(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, wea
     blunt = (behind * np.float32(2.0) - np.float32(1.0)) ** 2
     body = blunt * blunt + (rise / (np.float32(0.6) + np.float32(0.25) * below)) ** 2
     between = (behind > 0.0) & (behind < 1.0)
-    fibres = np.sin(frame.ap_mm * np.float32(1.1) + frame.along_mm * np.float32(0.7)) > 0.2
+    fibres = np.sin(frame.ap_mm * np.float32(0.55) + frame.along_mm * np.float32(0.4))
+    fibres = fibres + np.sin(frame.ap_mm * np.float32(0.31) - frame.along_mm * np.float32(0.23)) > 0.3
     flavum = (np.abs(frame.ap_mm - np.float32(canal_mm + 1.8)) < 1.0 + 1.6 * wear.facet) & (np.abs(rise) > 0.55)
     level_with_canal = (frame.ap_mm > -canal_mm - 1.5) & (frame.ap_mm < canal_mm + 9.0)
     pedicle = level_with_canal & (column.height < 0.15) & (column.height > -0.85)

@@ -43,7 +43,7 @@ def draw_clutter(stream: np.random.Generator) -> Clutter:
 
 def field(lattice: NDArray[np.float32], scale: Scale, frame: Frame) -> NDArray[np.float32]:
     """Return a field on the image's own grid, float32 (slice, row, column), by interpolation between its nodes."""
-    rows, row_part = _node(frame.along_mm[::FINER, ::FINER] / np.float32(scale.along_mm), _NODES)
+    rows, row_part = _node(frame.beside_mm[::FINER, None] / np.float32(scale.along_mm), _NODES)
     columns, column_part = _node(frame.behind_mm[::FINER, ::FINER] / np.float32(scale.front_mm), _NODES)
     layers, layer_part = _node(frame.lateral_mm[::FINER, ::FINER] / np.float32(scale.across_mm), _LAYERS)
     used = np.unique(np.concatenate([layers.ravel(), (layers.ravel() + 1) % _LAYERS]))

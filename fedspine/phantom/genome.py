@@ -82,9 +82,9 @@ def draw_expression(
     chance = stream.standard_normal(7)
     lineage = np.array(tumour.lineage if tumour else (0.2, 0.2, 0.2))
     found = [
-        pathways.proliferation + 0.6 * chance[0],
+        pathways.proliferation + 0.4 * chance[0],
         pathways.angiogenesis + 0.8 * chance[1],
-        *(lineage + 0.4 * chance[2:5]),
+        *(lineage + 0.3 * chance[2:5]),
         0.7 * pathways.proliferation - 0.4 * pathways.water + 0.5 * chance[5],
         0.6 * pathways.angiogenesis + 0.5 * lineage[2] - 0.5 * lineage[0] + 0.5 * chance[6],
     ]

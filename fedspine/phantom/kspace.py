@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-TAPER = 0.25
+TAPER = 0.30
 """The outer share of the measured frequencies that is tapered by a cosine."""
 
 

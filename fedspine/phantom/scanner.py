@@ -46,6 +46,7 @@ class ScannerModel:
         ripple: relative unevenness between the coil's elements along the spine.
         element_mm: distance between the coil's elements.
         saturates: whether a band in front of the spine is saturated, so that belly and swallowing do not blur it.
+        normalised: how far the image is divided by the coil's sensitivity to depth: 0 not at all, 1 until it is even.
         matrix: share of the image's frequencies along (row, column) that are measured.
         protocols: by contrast.
     """
@@ -61,6 +62,7 @@ class ScannerModel:
     element_mm: float
     matrix: tuple[float, float]
     saturates: bool
+    normalised: float
     protocols: Mapping[str, Protocol] = field(repr=False)
 
 
@@ -87,33 +89,38 @@ def _protocols(
 
 SCANNERS: tuple[ScannerModel, ...] = (
     ScannerModel(
-        "SIEMENS", "Aera", "Spine_32", 1.5, 900.0, 0.010, 95.0, 0.08, 60.0, (0.80, 0.90), True,
+        "SIEMENS", "Aera", "Spine_32", 1.5, 900.0, 0.0065, 95.0, 0.08, 60.0,
+        (0.98, 0.94), True, 0.50,
         _protocols(t1=(9.1, 560.0), t2=(96.0, 3600.0), stir=(42.0, 4200.0, 178.0), flair=(95.0, 9000.0, 2450.0),
                    diffusion=(72.0, 4500.0, 800.0), fat_saturated=False),
     ),
     ScannerModel(
-        "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.006, 75.0, 0.14, 50.0, (0.85, 0.95), True,
+        "SIEMENS", "Skyra", "HE1-4;SP1-8", 3.0, 700.0, 0.0038, 75.0, 0.14, 50.0,
+        (1.00, 0.98), True, 0.60,
         _protocols(t1=(8.4, 640.0), t2=(91.0, 3900.0), stir=(38.0, 4600.0, 215.0), flair=(92.0, 9000.0, 2500.0),
                    diffusion=(63.0, 5200.0, 800.0), fat_saturated=True),
     ),
     ScannerModel(
-        "GE MEDICAL SYSTEMS", "Optima MR450w", "GEM CTL", 1.5, 1500.0, 0.012, 110.0, 0.06, 75.0, (0.72, 0.88), True,
+        "GE MEDICAL SYSTEMS", "Optima MR450w", "GEM CTL", 1.5, 1500.0, 0.0075, 110.0, 0.06, 75.0,
+        (0.94, 0.90), True, 0.40,
         _protocols(t1=(11.8, 500.0), t2=(104.0, 3100.0), stir=(46.0, 3900.0, 182.0), flair=(120.0, 8500.0, 2250.0),
                    diffusion=(78.0, 5000.0, 600.0), fat_saturated=True),
     ),
     ScannerModel(
-        "GE MEDICAL SYSTEMS", "DISCOVERY MR750", "USCTL4567", 3.0, 1250.0, 0.007, 80.0, 0.16, 55.0, (0.80, 0.92), True,
+        "GE MEDICAL SYSTEMS", "DISCOVERY MR750", "USCTL4567", 3.0, 1250.0, 0.0042, 80.0, 0.16, 55.0,
+        (1.00, 0.95), True, 0.60,
         _protocols(t1=(10.2, 700.0), t2=(100.0, 3400.0), stir=(40.0, 4400.0, 220.0), flair=(118.0, 9500.0, 2480.0),
                    diffusion=(68.0, 6000.0, 1000.0), fat_saturated=False),
     ),
     ScannerModel(
-        "Philips", "Ingenia", "MULTI COIL", 1.5, 420.0, 0.010, 150.0, 0.04, 90.0, (0.75, 0.82), False,
+        "Philips", "Ingenia", "MULTI COIL", 1.5, 420.0, 0.0065, 150.0, 0.04, 90.0,
+        (0.95, 0.88), False, 0.70,
         _protocols(t1=(7.6, 450.0), t2=(110.0, 2900.0), stir=(60.0, 3500.0, 185.0), flair=(110.0, 8000.0, 2350.0),
                    diffusion=(70.0, 3800.0, 700.0), fat_saturated=False),
     ),
     ScannerModel(
-        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.0075, 65.0, 0.12, 45.0, (0.78, 0.90),
-        True,
+        "Philips Medical Systems", "Achieva", "SENSE-Spine-15", 3.0, 520.0, 0.0045, 65.0, 0.12, 45.0,
+        (0.97, 0.93), True, 0.55,
         _protocols(t1=(8.0, 600.0), t2=(120.0, 3000.0), stir=(55.0, 4000.0, 225.0), flair=(125.0, 11000.0, 2800.0),
                    diffusion=(60.0, 4200.0, 1000.0), fat_saturated=True),
     ),
@@ -135,21 +142,24 @@ def sensitivity(
     at_canal = 1.0 + (behind_mm / scanner.reach_mm) ** 2
     down_mm = (np.arange(rows) + 0.5 - rows / 2) * view.pixel_mm
     wave = np.cos(2.0 * np.pi * down_mm / scanner.element_mm + generator.uniform(0.0, 2.0 * np.pi))
-    fading = 1.0 / (1.0 + (down_mm / (2.2 * scanner.reach_mm)) ** 2)
+    fading = 1.0 / (1.0 + (down_mm / (1.5 * scanner.reach_mm)) ** 2)
     along = (1.0 + scanner.ripple * wave) * fading
     return along.astype(np.float32), (at_canal / (1.0 + depth * depth)).astype(np.float32)
 
 
 def saturation_band(anatomy: Anatomy, view: View) -> NDArray[np.float32]:
-    """Return what a band laid in front of the spine leaves of the signal, by column, (column,)."""
-    back, _, _ = centre_line(anatomy, turn_of(anatomy, view.level))
+    """Return what a band laid in front of the spine leaves of the signal, (row, column); it ends above the sacrum."""
+    back, down, _ = centre_line(anatomy, turn_of(anatomy, view.level))
     place = int((levels.MIDDLE_MM[view.level] - TABLE_MM[0]) / STEP_MM)
     half = int(0.4 * view.shape[1] * view.pixel_mm / STEP_MM)
     sacrum = int((levels.EDGES_MM[levels.S1] - TABLE_MM[0]) / STEP_MM)
     seen = back[max(0, place - half) : max(place + 1, min(sacrum, place + half))] - back[place]
     depth_mm = anatomy.canal_mm + float(levels.DEPTH_MM[view.level])
     edge_mm = (float(seen.min()) - depth_mm - 14.0) * anatomy.scale
-    columns = view.shape[2]
+    rows, columns = view.shape[1:]
     back_mm = (np.arange(columns) + 0.5 - columns * view.column) * view.pixel_mm
     through = 1.0 / (1.0 + np.exp(-(back_mm - edge_mm) / 3.0))
-    return np.asarray(0.10 + 0.90 * through, dtype=np.float32)
+    below_mm = (down[sacrum] - down[place]) * anatomy.scale + view.offset_mm - 15.0
+    down_mm = (np.arange(rows) + 0.5 - rows / 2) * view.pixel_mm
+    past = 1.0 / (1.0 + np.exp(-(down_mm - below_mm) / 6.0))
+    return np.asarray(1.0 - 0.72 * (1.0 - past[:, None]) * (1.0 - through[None, :]), dtype=np.float32)

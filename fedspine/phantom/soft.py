@@ -44,7 +44,10 @@ def _mix(tissues: NDArray[np.uint8], anatomy: Anatomy, frame: Frame, clutter: Cl
     if cervical:
         _replace(tissues, Tissue.ORGAN, Tissue.MUSCLE, lumps > 0.0)
         return
-    _replace(tissues, Tissue.ORGAN, Tissue.FAT, lumps > 0.25 + 0.5 * anatomy.leanness)
+    # before the sacrum lies fat, with the rectum in it
+    pelvis = np.clip((frame.beside_mm[::FINER, None] - levels.EDGES_MM[levels.L5]) / 20.0, 0.0, 1.0)
+    lean = 0.25 + 0.5 * anatomy.leanness - 0.9 * pelvis.astype(np.float32)
+    _replace(tissues, Tissue.ORGAN, Tissue.FAT, lumps > lean)
     _replace(tissues, Tissue.ORGAN, Tissue.BOWEL, (lumps < -0.35) & (lumps > -0.95))
     _replace(tissues, Tissue.ORGAN, Tissue.AIR, lumps < -1.15)
 
