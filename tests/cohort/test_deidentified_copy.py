@@ -187,6 +187,26 @@ def test_a_copy_is_never_written_over_anything_or_into_the_site(site: Path, tmp_
             write_copy(site, inside)
 
 
+def test_a_coil_that_a_private_element_names_is_written_down_and_a_mosaic_is_left_out(
+    tmp_path: Path, write_series: Write
+) -> None:
+    def hide(number: int, dataset: pydicom.Dataset) -> None:
+        dataset.private_block(0x0051, "SIEMENS MR HEADER", create=True).add_new(0x0F, "LO", "SP:SP1")
+
+    site = tmp_path / "site"
+    write_series(site, "P1", change=hide)
+    shutil.copy(DATA / "vendor_dicom" / "siemens_skyra_mosaic.dcm", site / "dicom")
+    copied = write_copy(site, tmp_path / "copy")
+    (left,) = copied.left_out
+    assert left.reason.startswith("a copied picture must say itself where its slices lie; found a mosaic")
+    before, after = load_cohort(site), load_cohort(tmp_path / "copy")
+    patient = next(one for one in after.patients if "T1" in one.volumes)
+    assert patient.volumes["T1"].scanner.coil == "SP:SP1"
+    assert {one.identifier for one in after.patients} < {one.identifier for one in before.patients}
+    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "copy").rglob("*.dcm")]
+    assert all(one.ReceiveCoilName == "SP:SP1" and (0x0051, 0x0010) not in one for one in files)
+
+
 def complaints(file: Path) -> set[str]:
     """Return the errors of David Clunie's validator, without values."""
     done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, errors="replace", check=False)

@@ -106,11 +106,14 @@ def _write_dicom(
     with quiet():
         for done, file in enumerate(files, 1):
             try:
-                patient = read_header(site, file, key).header.patient
-                if patient in patients:
+                header = read_header(site, file, key).header
+                patient = header.patient
+                if header.tiles > 1:
+                    left_out.append(Rejected(file.where, MOSAIC, cohort.own_ids.get(patient)))
+                elif patient in patients:
                     place = out / "dicom" / patient / f"{number[patient] + 1:06}.dcm"
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    _write_file(site, file, place, key)
+                    _write_file(site, file, place, key, header.scanner.coil)
                     number[patient] += 1
                 else:
                     left_out.append(Rejected(file.where, NOBODY, cohort.own_ids.get(patient)))
@@ -123,12 +126,22 @@ def _write_dicom(
 NOBODY = "a file must belong to a patient of the cohort; found another's; fedspine check says why."
 
 
-def _write_file(site: Path, file: File, place: Path, key: Key) -> None:
-    """Write one DICOM file, de-identified and marked, in its own transfer syntax."""
+MOSAIC = (
+    "a copied picture must say itself where its slices lie; found a mosaic, whose private header says so and goes; "
+    "export the series as single slices."
+)
+LONGEST_COIL = 16
+"""Characters that ReceiveCoilName may have."""
+
+
+def _write_file(site: Path, file: File, place: Path, key: Key, coil: str | None) -> None:
+    """Write one DICOM file, de-identified and marked, in its own transfer syntax; `coil` if it hides its name."""
     try:
         with open_file(site, file) as handle:
             dataset = whole(handle)
         deidentify(dataset, key)
+        if coil and len(coil) <= LONGEST_COIL and "ReceiveCoilName" not in dataset and "NumberOfFrames" not in dataset:
+            dataset.ReceiveCoilName = coil
         mark(dataset)
         dataset.preamble = b"\0" * 128  # it may hold anything, another file's header too
         dataset.file_meta = _meta(dataset)
