@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulations.bench_reading import cached_hundreds, decode, dicom2nifti, draw_series, pydicom_loop
+
 if TYPE_CHECKING:
     import torch
 
@@ -249,6 +251,11 @@ CHILDREN: dict[str, Callable[[Path], dict[str, float]]] = {
     "engine": engine,
     "phantoms": phantoms,
     "cached": cached,
+    "draw_series": draw_series,
+    "decode": decode,
+    "pydicom": pydicom_loop,
+    "dicom2nifti": dicom2nifti,
+    "hundreds": cached_hundreds,
 }
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom import opening, pixels
 from fedspine.cohort.dicom.codestream import check_sizes, size_of
-from fedspine.cohort.dicom.header import header_of, read_header
+from fedspine.cohort.dicom.header import header_of
 from fedspine.cohort.dicom.opening import header_and_place, whole
 from fedspine.cohort.dicom.remembering import Memory, remembering
-from fedspine.cohort.files import File
 from fedspine.cohort.quiet import quiet
 from fedspine.cohort.site import load_cohort
 from fedspine.errors import SeriesError
@@ -62,47 +61,6 @@ def test_values_looked_up_are_the_values_read() -> None:
             assert header_of(remembering(pydicom.dcmread(path, stop_before_pixels=True), memory), KEY) == plainly
         compared += 1
     assert compared >= 30
-
-
-def of_another_slice(path: Path, change: dict[str, Any], to: Path) -> File:
-    """Write the file at `path` as another slice of its series would be, and return it."""
-    dataset = pydicom.dcmread(path)
-    for keyword, value in change.items():
-        setattr(dataset, keyword, value)
-    dataset.save_as(to)
-    stat = to.stat()
-    return File(to.name, stat.st_size, stat.st_mtime_ns)
-
-
-SLICES: tuple[dict[str, Any], ...] = (
-    {},
-    {"SOPInstanceUID": "1.2.3.4", "InstanceNumber": "7", "ImagePositionPatient": ["1", "2.5", "-3"]},
-    {"SOPInstanceUID": "1.2.840.10008.1", "AcquisitionTime": "115959.99", "ContentTime": "000000"},
-    {"SOPInstanceUID": "", "SliceLocation": "4", "ImagePositionPatient": ["1e6", "0", "0"]},
-    {"AcquisitionTime": "noon", "ImagePositionPatient": ["nan", "0", "0"], "WindowCenter": ["1", "2"]},
-    {"ImagePositionPatient": None, "AcquisitionTime": ""},
-    {"ImagePositionPatient": ["1", "2"], "SOPInstanceUID": ["1.2", "1.3"]},
-    {"EchoTime": "77"},
-    {"SOPInstanceUID": "1.2.3.5", "ImagePositionPatient": ["1", "2.5", "-4"]},
-)
-
-
-@pytest.mark.parametrize("path", sorted(VENDORS.glob("*.dcm")) + sorted(BUNDLED.glob("[CM]*_small.dcm")), ids=str)
-def test_a_header_like_another_is_the_header_that_reading_it_alone_gives(tmp_path: Path, path: Path) -> None:
-    def outcome(file: File, memory: Memory) -> object:
-        try:
-            return read_header(tmp_path, file, KEY, memory)
-        except SeriesError as error:
-            return str(error)
-
-    memory, known = Memory(), 0
-    with quiet():
-        for number, change in enumerate(SLICES):
-            file = of_another_slice(path, change, tmp_path / f"{number}")
-            known -= len(memory.headers)
-            assert outcome(file, memory) == outcome(file, Memory())
-            known += len(memory.headers)
-    assert known < len(SLICES)  # at least one was known from another
 
 
 def test_a_header_longer_than_the_first_piece_is_read_whole(tmp_path: Path, write_series: Write) -> None:

@@ -39,10 +39,10 @@ def befalls(what):
 
 opened, read_plain, (what, where) = header._opened, pixels.read_plain, sys.argv[2:]
 
-def bad_header(dataset, key, memory):
-    if where == "header" and dataset.get("InstanceNumber") == 3 and dataset.get("PatientID") == "P1":
+def bad_header(file, size, key, memory):
+    if where == "header" and file.name.endswith("002.dcm") and "P1-" in file.name:
         befalls(what)
-    return opened(dataset, key, memory)
+    return opened(file, size, key, memory)
 
 def bad_pixels(file, plain, index, shape):
     if where == "pixels" and "P1-T1" in file.name:

@@ -15,19 +15,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.marks import refuse_pictures_of_persons
 from fedspine.cohort.deidentify.profile import Removed, deidentify
 from fedspine.cohort.dicom.frame import Frame, flat, frames_of, number, position_of, words
+from fedspine.cohort.dicom.likeness import Slice, likeness_of
 from fedspine.cohort.dicom.mosaic import mosaic_of, split
-from fedspine.cohort.dicom.opening import header_and_place
+from fedspine.cohort.dicom.opening import HEAD_BYTES, header_and_place
 from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
-from fedspine.cohort.dicom.remembering import Memory, alike, remembering
+from fedspine.cohort.dicom.remembering import Memory, remembering
 from fedspine.cohort.files import File, check_unchanged, open_file
 from fedspine.cohort.patient import Scanner
 from fedspine.cohort.scanner import tesla_of, vendor_of
@@ -126,12 +128,9 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
     """
     with open_file(folder, file) as handle:
         try:
-            dataset, place = header_and_place(handle, file.size)
-            opened = _opened(dataset, key, Memory() if memory is None else memory)
-            single = opened.header.frames and opened.header.tiles == 1
-            plain = plain_of(dataset, handle, place, file.size) if single else None
+            opened = _opened(handle, file.size, key, Memory() if memory is None else memory)
             check_unchanged(handle, file)
-            return replace(opened, header=replace(opened.header, plain=plain))
+            return opened
         except SeriesError:
             raise
         except MemoryError:
@@ -146,19 +145,39 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
             raise _broken() from None
 
 
-def _opened(dataset: FileDataset, key: Key, memory: Memory) -> Opened:
-    """Return the header in `dataset`, through what `memory` knows of headers like it."""
-    like = alike(dataset)
-    dataset = remembering(dataset, memory)
-    known: Opened | None = None if like is None else memory.headers.get(like)
-    if known is None or like is None:
-        opened = header_of(dataset, key)
-        if like is not None and len(opened.header.frames) == 1:
-            memory.headers[like] = opened
-        return opened
-    frame = replace(known.header.frames[0], position_mm=position_of(dataset.get("ImagePositionPatient")))
-    instance = str(dataset.get("SOPInstanceUID") or "").strip()
-    return replace(known, header=replace(known.header, frames=(frame,), instance=instance and key.uid(instance)))
+def _opened(handle: BinaryIO, size: int, key: Key, memory: Memory) -> Opened:
+    """Return the header of an open file, through what `memory` knows of others."""
+    head = os.pread(handle.fileno(), HEAD_BYTES, 0)
+    for likeness, known in reversed(memory.headers):
+        found = likeness.slice_of(head, size)
+        if found is not None:
+            return _like(known, found, key)
+    dataset, place = header_and_place(handle, size)
+    likeness = likeness_of(dataset, head, place, size)
+    opened = header_of(remembering(dataset, memory), key)
+    single = opened.header.frames and opened.header.tiles == 1
+    plain = plain_of(dataset, handle, place, size) if single else None
+    opened = replace(opened, header=replace(opened.header, plain=plain))
+    # what is neither plain nor encapsulated may differ in more than the name and place of a slice
+    if likeness is not None and single and likeness.encapsulated == (plain is None):
+        memory.headers[:] = [*memory.headers[-MOST_LIKENESSES:], (likeness, opened)]
+    return opened
+
+
+# of how many kinds the headers of one batch may be: echoes, b-values and planes interleave
+MOST_LIKENESSES = 8
+
+
+def _like(known: Opened, found: Slice, key: Key) -> Opened:
+    """Return the header of another slice of the series that `known` belongs to."""
+    header = known.header
+    (frame,), instance = header.frames, header.instance
+    if found.position is not None:
+        frame = replace(frame, position_mm=position_of(list(found.position)))
+    if found.instance is not None:
+        instance = key.uid(found.instance)
+    plain = None if header.plain is None else replace(header.plain, offset=found.pixels)
+    return replace(known, header=replace(header, frames=(frame,), instance=instance, plain=plain))
 
 
 def _not_dicom(start: bytes) -> SeriesError:

@@ -1,14 +1,12 @@
-"""Remember what headers said: the files of a series agree in nearly everything.
+"""A data set that remembers values it has converted before: the files of a series agree in nearly all of them.
 
 pydicom keeps elements as bytes until they are asked for; turning them into numbers and words is most of the cost of
 reading a header. The same bytes under the same tag always mean the same, so a memory that many files share turns a
-second and later file into look-ups. Where two headers differ only in what names a slice and places it, even the
-finished header is known but for these.
+second and later file into look-ups.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,26 +16,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
-CHARACTER_SET = BaseTag(0x00080005)
+from fedspine.cohort.dicom.likeness import Likeness
 
-# SOPInstanceUID, AcquisitionTime, ContentTime, InstanceNumber, ImagePositionPatient, SliceLocation, smallest and
-# largest value, window: what differs from slice to slice, and says nothing of a file beyond its name and place
-OF_A_SLICE = frozenset(
-    {
-        0x00080018,
-        0x00080032,
-        0x00080033,
-        0x00200013,
-        0x00200032,
-        0x00201041,
-        0x00280106,
-        0x00280107,
-        0x00281050,
-        0x00281051,
-    }
-)
-USUAL = re.compile(rb"[0-9.+-]+ *\0?")
-"""One number, time or UID, as nearly all of the above are; another form stays apart from the usual ones."""
+CHARACTER_SET = BaseTag(0x00080005)
 
 
 @dataclass(frozen=True)
@@ -46,11 +27,11 @@ class Memory:
 
     Args:
         values: converted values by what they were made of.
-        headers: finished headers by `alike`.
+        headers: finished headers with their likeness, the newest last.
     """
 
     values: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
-    headers: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+    headers: list[tuple[Likeness, Any]] = field(default_factory=list, repr=False)
 
 
 class Remembering(FileDataset):
@@ -96,28 +77,6 @@ def remembering(dataset: FileDataset, memory: Memory) -> Remembering:
     object.__setattr__(dataset, "_memory", memory)
     object.__setattr__(dataset, "_groups", frozenset(int(tag) >> 16 for tag in dataset._dict))
     return dataset
-
-
-def alike(dataset: FileDataset) -> tuple[object, ...] | None:
-    """Return what two headers have in common that differ only in `OF_A_SLICE`; `None` when that cannot be told."""
-    meta = dataset.file_meta
-    parts: list[object] = [
-        dataset.original_encoding,
-        meta.get("TransferSyntaxUID"),
-        meta.get("MediaStorageSOPClassUID"),
-    ]
-    for tag, raw in dataset._dict.items():
-        if type(raw) is not RawDataElement:
-            return None
-        value: object = raw.value
-        if tag in OF_A_SLICE:
-            value = isinstance(value, bytes) and (USUAL.fullmatch(value) is not None or _is_place(tag, value))
-        parts.append((tag, raw.VR, value))
-    return tuple(parts)
-
-
-def _is_place(tag: BaseTag, value: bytes) -> bool:
-    return tag == 0x00200032 and value.count(b"\\") == 2
 
 
 @cache
