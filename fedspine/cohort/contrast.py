@@ -2,7 +2,7 @@
 
 The order of the rules (the first that applies decides); text counts by the words of `cohort.words` alone:
 
-1. CT is CT; a localizer of any modality is `other`.
+1. CT in Hounsfield units is CT, a CT map in other units (RescaleType) and a localizer of any modality are `other`.
 2. Derived pictures that are no anatomy (phase, fractional anisotropy, subtraction, projection, fat fraction, maps of
    T1, T2 or the field) are `other`; a derived map called ADC is `ADC`, its exponential is `other`.
 3. Diffusion weighting (b of 50 s/mm² or more, or ImageType or text says so) is `DWI`; the b = 0 picture of a diffusion
@@ -47,7 +47,7 @@ class SeriesHeader:
 
     Times in milliseconds, b-value in s/mm², flip angle in degrees; `repetition_time_ms` as the vendor writes it.
     `scanning_sequence` holds DICOM's codes (SE, GR, EP, IR, RM) or the Enhanced words (SPIN, GRADIENT, BOTH), `variant`
-    the codes of SequenceVariant.
+    the codes of SequenceVariant, `unit` the RescaleType.
     """
 
     modality: str = "MR"
@@ -64,6 +64,7 @@ class SeriesHeader:
     inversion_time_ms: float | None = None
     flip_angle_deg: float | None = None
     b_value: float | None = None
+    unit: str = ""
 
 
 def identify(header: SeriesHeader) -> str:
@@ -93,7 +94,14 @@ def _words(header: SeriesHeader) -> Words:
 def _modality(header: SeriesHeader, words: Words) -> str | None:
     if "LOCALIZER" in header.image_type or "localizer" in words:
         return "other"
-    return "CT" if header.modality == "CT" else None
+    if header.modality != "CT":
+        return None
+    return "CT" if header.unit in HOUNSFIELD else "other"
+
+
+HOUNSFIELD = frozenset({"", "HU", "HU_MOD", "US"})
+"""Rescale types (DICOM C.11.1.1.2) that are Hounsfield units: a CT's own default, modified ones, and `unspecified`,
+which many archives write; iodine, effective atomic number and electron density maps are named otherwise."""
 
 
 # values of ImageType that mark a picture which is not plain anatomy

@@ -18,6 +18,10 @@ CONTRAST_NAMES = CONTRASTS[:-1] + tuple(f"{contrast} {plane}" for contrast in CO
 """What a plan may ask for: a contrast in the patient's main plane (`T2`), or in a plane of its own (`T2 axial`)."""
 
 
+AIR_HU = -1024.0
+"""Hounsfield units of a place where nothing is or was measured: the least of 12 bits."""
+
+
 @dataclass(frozen=True)
 class Scanner:
     """How a series was acquired; `None` where the header does not say.

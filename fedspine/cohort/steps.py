@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from fedspine.cohort.patient import AIR_HU
 from fedspine.errors import SeriesError
 
 Image = NDArray[np.float32]
 Region = NDArray[np.bool_]
 
-AIR_HU = -1024.0
-"""What lies outside of an isolated body or lung becomes."""
 FULL_HU = (-1000.0, 1000.0)
 """The range that becomes [0, 1] where the plan names no window: air to compact bone."""
 

@@ -15,8 +15,8 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedspine.cohort.patient import Patient, Volume
-from fedspine.cohort.steps import AIR_HU, isolated, shown
+from fedspine.cohort.patient import AIR_HU, Patient, Volume
+from fedspine.cohort.steps import isolated, shown
 from fedspine.config import DataPlan
 from fedspine.errors import SeriesError
 

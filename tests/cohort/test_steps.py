@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedspine.cohort.patient import Patient, Volume
-from fedspine.cohort.steps import AIR_HU, FINDERS, WINDOWS, find_body, find_lungs, isolated, shown
+from fedspine.cohort.patient import AIR_HU, Patient, Volume
+from fedspine.cohort.steps import FINDERS, WINDOWS, find_body, find_lungs, isolated, shown
 from fedspine.cohort.tensors import to_tensors
 from fedspine.config import STEPS, DataPlan, load_plan, plan_text
 from fedspine.errors import ConfigError, SeriesError

@@ -36,6 +36,7 @@ class Frame:
         gradient: direction of diffusion, (x, y, z).
         moment: temporal position, acquisition number and stack, which tell repeated planes apart.
         flip_angle_deg: flip angle.
+        padding: of CT, the lowest and highest stored value that fills places which were not measured.
     """
 
     position_mm: tuple[float, ...]
@@ -52,6 +53,7 @@ class Frame:
     gradient: tuple[float, ...] = ()
     moment: tuple[str, ...] = ()
     flip_angle_deg: float | None = None
+    padding: tuple[float, ...] = ()
 
 
 def number(value: object) -> float | None:
@@ -99,6 +101,8 @@ def frames_of(dataset: Dataset) -> tuple[Frame, ...]:
     top = {name: dataset.get(name) for name in FRAME_KEYWORDS}
     top["DiffusionBValue"] = b_value_of(dataset)
     top["DiffusionGradientOrientation"] = dataset.get("DiffusionGradientOrientation") or direction_of(dataset)
+    if dataset.get("Modality") == "CT":
+        top |= {name: dataset.get(name) for name in PADDING_KEYWORDS}
     mapping = dataset.get("RealWorldValueMappingSequence")
     if mapping:
         top |= {name: mapping[0].get(name) for name in ("RealWorldValueSlope", "RealWorldValueIntercept")}
@@ -128,6 +132,9 @@ FRAME_KEYWORDS = (
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
 )
+
+
+PADDING_KEYWORDS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
 def position_of(value: object) -> tuple[float, ...]:
@@ -180,7 +187,14 @@ def _frame(values: Mapping[str, object]) -> Frame:
         gradient=_numbers(values.get("DiffusionGradientOrientation"), 3),
         moment=tuple(words(values.get(name)) for name in MOMENT_KEYWORDS),
         flip_angle_deg=number(values.get("FlipAngle")),
+        padding=_padding(values),
     )
+
+
+def _padding(values: Mapping[str, object]) -> tuple[float, ...]:
+    """Return the lowest and highest stored value that means no voxel at all, none where the header names none."""
+    found = [value for name in PADDING_KEYWORDS if (value := number(values.get(name))) is not None]
+    return (min(found), max(found)) if found and number(values.get(PADDING_KEYWORDS[0])) is not None else ()
 
 
 MOMENT_KEYWORDS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "StackID")

@@ -95,6 +95,7 @@ TEXT_KEYWORDS = (
     "EchoPlanarPulseSequence",
     "AcquisitionContrast",
     "ContrastBolusAgent",
+    "RescaleType",
 )
 
 

@@ -214,7 +214,7 @@ class Decoder:
             files=tuple(self._files[place] for place in stack.files),
             plains=tuple(plains[place] for place in stack.files),
             slices=tuple(
-                tuple(Part(number[p.file], p.index, p.frame.slope, p.frame.intercept) for p in planes)
+                tuple(Part(number[p.file], p.index, p.frame.slope, p.frame.intercept, p.frame.padding) for p in planes)
                 for planes in stack.planes
             ),
             shape=stack.header.shape,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from fedspine.cohort.dicom.mosaic import tiles
 from fedspine.cohort.dicom.opening import whole
 from fedspine.cohort.dicom.plain import Plain, read_plain
 from fedspine.cohort.files import File, check_unchanged, open_file
+from fedspine.cohort.patient import AIR_HU
 from fedspine.cohort.quiet import quiet
 from fedspine.errors import PassingError, SeriesError
 
@@ -35,12 +36,14 @@ class Part:
         index: number of the frame in the file.
         slope: rescale slope.
         intercept: rescale intercept.
+        padding: of CT, the lowest and highest stored value that fills places which were not measured.
     """
 
     file: int
     index: int
     slope: float
     intercept: float
+    padding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,10 +250,15 @@ def _unknown() -> SeriesError:
 
 def _rescaled(stored: Array, part: Part) -> Array:
     """Return stored values in their rescaled unit; integers stay as they are where that is the same."""
-    if part.slope == 1.0 and part.intercept == 0.0 and stored.dtype.kind in "iu":
+    values: NDArray[Any] = stored
+    padded = (values >= part.padding[0]) & (values <= part.padding[1]) if part.padding else None
+    same = part.slope == 1.0 and part.intercept == 0.0 and stored.dtype.kind in "iu"
+    if same and (padded is None or not padded.any()):
         return stored.astype(stored.dtype.newbyteorder("="), copy=False)
     with np.errstate(all="ignore"):
         result = (stored.astype(np.float64) * part.slope + part.intercept).astype(np.float32)
+    if padded is not None:
+        result[padded] = AIR_HU
     if not np.isfinite(result).all():
         raise SeriesError("voxels must be finite", "infinite or missing values", "export the series again")
     return result

@@ -271,4 +271,5 @@ def series_header(header: FileHeader, frame: Frame) -> SeriesHeader:
         inversion_time_ms=frame.inversion_time_ms,
         flip_angle_deg=frame.flip_angle_deg,
         b_value=frame.b_value,
+        unit=text.get("RescaleType", "").upper(),
     )
