@@ -4,7 +4,8 @@ The order of the rules (the first that applies decides); text counts by the word
 
 1. CT in Hounsfield units is CT, a CT map in other units (RescaleType) and a localizer of any modality are `other`.
 2. Derived pictures that are no anatomy (phase, fractional anisotropy, subtraction, projection, fat fraction, maps of
-   T1, T2 or the field) are `other`; a derived map called ADC is `ADC`, its exponential is `other`.
+   T1, T2 or the field) are `other`, and so are the fat and the opposed-phase picture of a Dixon series; a derived map
+   called ADC is `ADC`, its exponential is `other`.
 3. Diffusion weighting (b of 50 s/mm² or more, or ImageType or text says so) is `DWI`; the b = 0 picture of a diffusion
    series and any other echo-planar picture are `other`.
 4. A name of T2*-weighting (T2*, MEDIC, MERGE, mFFE) or of susceptibility (SWI) is `other`: such series combine several
@@ -109,6 +110,7 @@ NOT_ANATOMY = frozenset(
     {"PHASE", "P", "PHASE MAP", "IMAGINARY", "I", "REAL", "R", "VELOCITY", "SUB", "SUBTRACTION"}
     | {"MIP", "MNIP", "MINIP", "MAX_IP", "PROJECTION IMAGE", "FAT", "F", "FF", "FAT_FRACTION"}
     | {"T1_MAP", "T1 MAP", "T2_MAP", "T2 MAP", "T2STAR_MAP", "FA", "EXP", "EADC", "FRACTIONAL_ANISOTROPY"}
+    | {"OPP_PHASE", "OUT_PHASE", "OPPOSED_PHASE", "OPPOSED", "OPP", "OP"}
     | {"B0", "B0 MAP", "B1", "B1 MAP", "FIELD_MAP"}
 )
 
@@ -116,7 +118,7 @@ NOT_ANATOMY = frozenset(
 def _derived(header: SeriesHeader, words: Words) -> str | None:
     values = set(header.image_type)
     derived = "DERIVED" in values
-    if values & NOT_ANATOMY or "calibration" in words or (derived and "exponential" in words):
+    if values & NOT_ANATOMY or words & {"calibration", "fatonly", "opposed"} or (derived and "exponential" in words):
         return "other"
     if "ADC" in values or (derived and "adc" in words):
         return "ADC"

@@ -21,6 +21,8 @@ SPELLINGS: tuple[tuple[str, str], ...] = (
     ("anisotropy", r"fa\b|colfa|tensor|anisotrop|fractional"),
     ("subtraction", r"sub\b|subtr|sottr|sustr|resta\b"),
     ("projection", r"(mip|minip|mpr thick|projected|projection)\b"),
+    ("fatonly", r"fat ?:|fat.?only|dixon.* f$"),
+    ("opposed", r"oppos|opp\b|opp.?phase|out.?(of.?)?phase"),
     ("dwi", r"dwi|tracew?\b|dti|dt high|diff|difu|difuz|dif\b|dw|ep b[1-9]\d*|dyfuz"),
     ("b0", r"ep b0|b ?=? ?0+\b"),
     ("epi", r"epi\b|epfid|ep2d|se-?epi|fmri|bold"),

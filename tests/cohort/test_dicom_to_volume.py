@@ -192,6 +192,19 @@ def test_the_series_with_more_slices_then_finer_pixels_then_newer_number_is_used
     assert sorted(one.where for one in cohort.rejected) == [f"dicom/{folder}/000.dcm" for folder in "acd"]
 
 
+def test_of_a_dixon_series_the_picture_in_phase_is_used(tmp_path: Path, write_series: Write, make_picture: Any) -> None:
+    for number, kind in enumerate(("WATER", "IN_PHASE", "OPP_PHASE", "FAT")):
+        write_series(
+            tmp_path,
+            contrast="T2",
+            folder=kind,
+            voxels=make_picture(seed=number),
+            SeriesNumber=9 - number,
+            ImageType=["DERIVED", "PRIMARY", "DIXON", kind],
+        )
+    np.testing.assert_array_equal(only(load_cohort(tmp_path), "T2").voxels, make_picture(seed=1))
+
+
 def test_the_plane_of_most_contrasts_goes_before_the_number_of_slices(
     tmp_path: Path, write_series: Write, make_picture: Any
 ) -> None:

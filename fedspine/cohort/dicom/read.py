@@ -1,8 +1,9 @@
 """Read `dicom/` of a site folder: every MR or CT series to a volume, the ones that `cohort.select` chooses.
 
 Of two series of one study, contrast and plane, none or both with a mask, the better is the one with more slices, then
-with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then with the newest SeriesNumber. The
-volumes of a diffusion series become one DWI and one ADC map first, see `cohort.diffusion`.
+with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then (Dixon only) the one in phase before
+the water alone, for it looks like everybody's, then the one with the newest SeriesNumber. The volumes of a diffusion
+series become one DWI and one ADC map first, see `cohort.diffusion`.
 """
 
 from __future__ import annotations
@@ -201,7 +202,8 @@ def rank_of(stack: Stack) -> tuple[float | str, ...]:
     frame = stack.planes[0][0].frame
     area_mm2 = frame.pixel_spacing_mm[0] * frame.pixel_spacing_mm[1]
     off_b = abs((frame.b_value or 0.0) - USUAL_B_VALUE) if stack.contrast == "DWI" else 0.0
-    return -len(stack.planes), area_mm2, off_b, -stack.header.series_number, stack.files[0]
+    water = bool({"W", "WATER"} & set(frame.image_type))
+    return -len(stack.planes), area_mm2, off_b, water, -stack.header.series_number, stack.files[0]
 
 
 def _volume(patient: str, stack: Stack, decoder: Decoder, rejected: list[Rejected]) -> Volume | None:
