@@ -1,9 +1,9 @@
 """Read `dicom/` of a site folder: every MR or CT series to a volume, the ones that `cohort.select` chooses.
 
 Of two series of one study, contrast and plane, none or both with a mask, the better is the one with more slices, then
-with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then (Dixon only) the one in phase before
-the water alone, for it looks like everybody's, then the one with the newest SeriesNumber. The volumes of a diffusion
-series become one DWI and one ADC map first, see `cohort.diffusion`.
+with finer pixels, then (diffusion only) with the b-value nearest to 800 s/mm², then (Dixon only) the one in phase
+before the water alone, for it looks like everybody's, then the one with the newest SeriesNumber. The volumes of a
+diffusion series become one DWI and one ADC map first, see `cohort.diffusion`.
 """
 
 from __future__ import annotations
