@@ -158,7 +158,7 @@ def _prepare(
 def _key(patient: Patient, plan: DataPlan) -> str | None:
     """Return a name made of the cached volumes that the tensors come from; `None` when one lies in no cache."""
     parts = []
-    volumes = [(c, patient.volumes[c]) for c in plan.contrasts if c in patient.volumes]
+    volumes = [(c, found) for c in plan.contrasts if (found := patient.find(c)) is not None]
     for name, volume in [*volumes, *([("mask", patient.mask)] if patient.mask is not None else [])]:
         file = getattr(volume.voxels, "filename", None)
         if file is None:

@@ -140,3 +140,12 @@ def test_only_a_few_plans_stay_on_disk(site: Path, tmp_path: Path) -> None:
     for slices in range(1, 8):
         prepared(cohort.patients, cohort.omics_columns, replace(PLAN, slices=slices), tmp_path)
     assert len(list(tmp_path.iterdir())) == module.PLANS_KEPT
+
+
+def test_a_contrast_of_a_plane_that_is_the_main_one_is_no_other_patients(site: Path, tmp_path: Path) -> None:
+    cohort = load_cohort(site)
+    plan = replace(PLAN, contrasts=("T2 sagittal",))
+    bare = [replace(patient, mask=None) for patient in cohort.patients if "T2" in patient.volumes]
+    made = [to_tensors(patient, cohort.omics_columns, plan) for patient in bare]
+    kept = prepared(bare, cohort.omics_columns, plan, tmp_path)
+    assert all(same(a, b) for a, b in zip(kept, made, strict=True))

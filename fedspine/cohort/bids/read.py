@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedspine.cohort.bids.dates import days_of
 from fedspine.cohort.bids.picture import Picture, decode, read_picture, stacks
-from fedspine.cohort.bids.tree import Tree
+from fedspine.cohort.bids.tree import Item, Tree
 from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.read import rank_of
@@ -67,6 +67,7 @@ def read_bids(
     """
     result = Bids(rejected=list(tree.rejected))
     days = {one: day - key.days(patients[one[0]]) for one, day in days_of(folder, tree).items() if one[0] in patients}
+    reader = _Reader(folder, tree, cache, key, result.rejected)
     for subject, patient in patients.items():
         items = tree.images.get(subject, ())
         if items and known is not None and patient not in known:
@@ -75,30 +76,38 @@ def read_bids(
         studies: dict[str, str] = {}
         found = result.candidates.setdefault(patient, [])
         for item in items:
-            try:
-                picture = read_picture(folder, item, tree, cache, key)
-                parts, refused = stacks(picture)
-            except SeriesError as error:
-                result.rejected.append(Rejected(item.file.where, str(error), patient))
-                continue
-            result.rejected.extend(Rejected(where, str(error), patient) for where, error in refused)
-            for stack in parts:
+            for stack, load, entry in reader.stacks(item, patient):
                 studies[item.session] = stack.header.study
-                load = partial(_load, folder, picture, stack, patient, cache, result.rejected)
                 drawn_on = any(grid.covers(stack.grid) for grid in grids.get(patient, ()))
-                found.append(
-                    _candidate(
-                        stack,
-                        load,
-                        days.get((subject, item.session)),
-                        drawn_on,
-                        _key(picture, _volume_number(picture, stack)),
-                    )
-                )
+                found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on, entry))
         result.masks[patient] = [
             (mask.file, studies.get(mask.session, "") if mask.session else "") for mask in tree.masks.get(subject, ())
         ]
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """What every image of a data set is read with."""
+
+    folder: Path
+    tree: Tree
+    cache: Cache
+    key: Key
+    rejected: list[Rejected]
+
+    def stacks(self, item: Item, patient: str) -> Iterator[tuple[Stack, Callable[[], Volume | None], str]]:
+        """Yield the stacks in an image, each with what loads it and the name of its entry; note what is refused."""
+        try:
+            picture = read_picture(self.folder, item, self.tree, self.cache, self.key)
+            parts, refused = stacks(picture)
+        except SeriesError as error:
+            self.rejected.append(Rejected(item.file.where, str(error), patient))
+            return
+        self.rejected.extend(Rejected(where, str(error), patient) for where, error in refused)
+        for stack in parts:
+            load = partial(_load, self.folder, picture, stack, patient, self.cache, self.rejected)
+            yield stack, load, _key(picture, _volume_number(picture, stack))
 
 
 UNKNOWN_SUBJECT = "a subject must stand in the table of patients; found one that does not; add the row."
