@@ -115,3 +115,16 @@ def test_the_page_shows_the_graph_as_it_is() -> None:
     page = Path(__file__).parents[2] / "docs" / "explanation" / "phantom.md"
     shown = {line.strip() for line in page.read_text(encoding="utf-8").splitlines()}
     assert {line.strip() for line in as_text(GRAPH).splitlines()} <= shown
+
+
+def test_the_page_shows_the_tumours_and_scanners_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "phantom.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| ")}
+    for tumour in TUMOURS:
+        for shown in (tumour.compartment, f"{tumour.adc / 1000:.2f}", f" {tumour.doubling_days:g} ", tumour.levels[0]):
+            assert shown in rows[tumour.name]
+    for scanner in SCANNERS:
+        row = rows[f"{scanner.vendor} {scanner.model}"]
+        protocol = scanner.protocols["STIR"]
+        assert f"{protocol.inversion_time_ms:g}" in row
+        assert f"{scanner.matrix[0]:.2f}, {scanner.matrix[1]:.2f}" in row
