@@ -43,7 +43,23 @@ def _write(place: Path, patient: str, shape: tuple[int, ...], planes: int) -> No
         for number, (name, times_ms) in enumerate(CONTRASTS.items()):
             voxels: NDArray[np.uint16] = random.integers(0, 4000, shape, np.uint16)
             scanner = Scanner("Maker", "Model", 3.0, "Spine", *times_ms)
-            write_series(place / f"{plane}-{number}", study, Volume(voxels, affine, name, scanner), number + 1)
+            write_series(
+                place / f"{plane}-{number}",
+                study,
+                Volume(voxels, affine, name, scanner),
+                plane * len(CONTRASTS) + number + 1,
+            )
+
+
+def _number(folder: Path) -> None:
+    """Number the files of a series in the order of their slices: dicom2nifti relies on it, and phantoms mix it."""
+    import pydicom
+
+    datasets = {path: pydicom.dcmread(path) for path in folder.iterdir()}
+    in_order = sorted(datasets, key=lambda path: tuple(map(float, datasets[path].ImagePositionPatient)))
+    for number, path in enumerate(in_order):
+        datasets[path].InstanceNumber = number + 1
+        datasets[path].save_as(path)
 
 
 def draw_series(sites: Path) -> dict[str, float]:
@@ -51,6 +67,8 @@ def draw_series(sites: Path) -> dict[str, float]:
     from fedspine.cohort.site import load_cohort
 
     _write(sites.parent / "thousand" / "dicom" / "P", "P", SLICES, SERIES // len(CONTRASTS))
+    for series in (sites.parent / "thousand" / "dicom" / "P").iterdir():
+        _number(series)
     for number in range(PATIENTS):
         _write(sites.parent / "hundreds" / "dicom" / f"{number:03}", f"{number:03}", SMALL, 1)
     load_cohort(sites.parent / "hundreds")
