@@ -57,7 +57,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def site(consortium: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "hospital"
-    shutil.copytree(consortium / "site-1", copy, ignore=shutil.ignore_patterns(".fedspine"))
+    shutil.copytree(consortium / "site-1", copy, ignore=shutil.ignore_patterns("cache"))
     return copy
 
 
@@ -167,7 +167,7 @@ def test_a_site_that_cannot_take_part_is_named_before_anything_runs(fedspine: Ru
 def test_a_site_that_leaves_is_told_at_the_end(fedspine: Run, site: Path, consortium: Path, tmp_path: Path) -> None:
     (tmp_path / "sites").mkdir()
     shutil.move(site, tmp_path / "sites" / "north")
-    shutil.copytree(consortium / "site-2", tmp_path / "sites" / "south", ignore=shutil.ignore_patterns(".fedspine"))
+    shutil.copytree(consortium / "site-2", tmp_path / "sites" / "south", ignore=shutil.ignore_patterns("cache"))
     (tmp_path / "sites" / "north" / "site.toml").write_text("max_epsilon = 0.1\n")
     (tmp_path / "plan.toml").write_text(PLAN)
     code, _, err = fedspine("simulate", "--data", "sites", "--plan", "plan.toml", "--out", "run")
