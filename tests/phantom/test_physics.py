@@ -86,3 +86,11 @@ def test_the_same_seed_gives_the_same_voxels_whatever_else_is_asked_for() -> Non
         assert np.array_equal(one.volumes["T2"].voxels, two.volumes["T2"].voxels)
     assert not np.array_equal(few[0].volumes["T2"].voxels, few[1].volumes["T2"].voxels)
     assert set(public_patients(1, 0, contrasts=("T1", "unknown"), shape=(2, 32, 32))[0].volumes) == {"T1"}
+
+
+def test_a_contrast_has_its_own_noise_and_a_rescan_another() -> None:
+    phantom = draw(np.random.default_rng(6), label="benign", shape=(3, 32, 32))
+    alone, among = phantom.scan(SCANNERS[0], contrasts=("T2",)), phantom.scan(SCANNERS[0])
+    assert np.array_equal(alone["T2"].voxels, among["T2"].voxels)
+    again = phantom.scan(SCANNERS[0], np.random.default_rng(1), ("T2",))
+    assert not np.array_equal(alone["T2"].voxels, again["T2"].voxels)
