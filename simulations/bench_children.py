@@ -35,8 +35,8 @@ held_out = 0.0
 task = "segment"
 rounds = 8
 steps = 4
-sample_rate = 0.5
-noise_multiplier = 3.0
+sample_rate = 1.0
+noise_multiplier = 10.0
 """
 
 
