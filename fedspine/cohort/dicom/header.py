@@ -26,7 +26,7 @@ from fedspine.cohort.deidentify.profile import Removed, deidentify
 from fedspine.cohort.dicom.frame import Frame, flat, frames_of, number, position_of, words
 from fedspine.cohort.dicom.likeness import Slice, likeness_of
 from fedspine.cohort.dicom.mosaic import mosaic_of, split
-from fedspine.cohort.dicom.opening import HEAD_BYTES, header_and_place
+from fedspine.cohort.dicom.opening import HEAD_BYTES, header_and_place, not_dicom
 from fedspine.cohort.dicom.plain import Plain, plain_of
 from fedspine.cohort.dicom.private import coil_of
 from fedspine.cohort.dicom.remembering import Memory, remembering
@@ -137,7 +137,7 @@ def read_header(folder: Path, file: File, key: Key, memory: Memory | None = None
         except MemoryError:
             raise PassingError("a header must fit into memory", "one that does not", "export the file again") from None
         except pydicom.errors.InvalidDicomError:
-            raise _not_dicom(os.pread(handle.fileno(), 8, 0)) from None
+            raise not_dicom(os.pread(handle.fileno(), 8, 0)) from None
         except OSError as error:
             if error.errno == errno.EINVAL:  # a length in the file points to before its beginning
                 raise _broken() from None
@@ -179,19 +179,6 @@ def _like(known: Opened, found: Slice, key: Key) -> Opened:
         instance = key.uid(found.instance)
     plain = None if header.plain is None else replace(header.plain, offset=found.pixels)
     return replace(known, header=replace(header, frames=(frame,), instance=instance, plain=plain))
-
-
-def _not_dicom(start: bytes) -> SeriesError:
-    """Return the error of a file that begins with these bytes."""
-    if start.startswith(PACKED):
-        return SeriesError("a file below dicom/ must be DICOM Part 10", "a packed archive", "unpack it")
-    return SeriesError(
-        "a file below dicom/ must be DICOM Part 10", "something else", "remove it or export it again as DICOM"
-    )
-
-
-# how zip, gzip, 7z, xz and bzip2 begin
-PACKED = (b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"BZh")
 
 
 def _broken() -> SeriesError:

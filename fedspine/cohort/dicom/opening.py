@@ -116,3 +116,16 @@ def _check_inflated(deflated: bytes) -> None:
 def too_long() -> SeriesError:
     """Return the error of a file that claims more than an image can hold."""
     return SeriesError("a file must be no longer than an image is", "one that claims more", "export it again")
+
+
+def not_dicom(start: bytes) -> SeriesError:
+    """Return the error of a file that begins with these bytes."""
+    if start.startswith(PACKED):
+        return SeriesError("a file below dicom/ must be DICOM Part 10", "a packed archive", "unpack it")
+    return SeriesError(
+        "a file below dicom/ must be DICOM Part 10", "something else", "remove it or export it again as DICOM"
+    )
+
+
+# how zip, gzip, 7z, xz and bzip2 begin
+PACKED = (b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\0", b"BZh")
