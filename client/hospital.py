@@ -86,6 +86,18 @@ class Hospital:
             Refused: when no place keeps the pseudonym key, for another start would divide the patients otherwise and
                 the ledger's proof needs that nobody changes sides.
         """
+        return self._opened(plan)[1]
+
+    def division(self, plan: Plan) -> str:
+        """Return what tells this division into folds from any other, for the ledger.
+
+        A patient's fold follows from the plan's seed, the share held out and the pseudonym, so from the site's key too:
+        under a new key a patient may change sides, and what was paid under the old one counts for everybody.
+        """
+        return f"{plan.seed}/{plan.data.held_out!r}/{self._opened(plan)[0]}"
+
+    def _opened(self, plan: Plan) -> tuple[str, dict[str, Lazily]]:
+        """Return the mark of the site's key, and the patients of each fold."""
         key = (self.folder, plan.data, plan.seed)
         if key not in _PREPARED:
             cohort = load_cohort(self.folder, state=self.state)
@@ -94,10 +106,14 @@ class Hospital:
             sides = split(cohort.patients, plan.seed, plan.data.held_out)
             if len(_PREPARED) >= MOST_PREPARED:
                 del _PREPARED[next(iter(_PREPARED))]
-            _PREPARED[key] = {
-                fold: prepared(members, cohort.omics_columns, plan.data, self.folder / PREPARED, self._note_step)
-                for fold, members in sides.items()
-            }
+            keep = self.folder / PREPARED
+            _PREPARED[key] = (
+                cohort.key_mark,
+                {
+                    fold: prepared(members, cohort.omics_columns, plan.data, keep, self._note_step)
+                    for fold, members in sides.items()
+                },
+            )
         return _PREPARED[key]
 
     def _note_step(self, unmet: SeriesError) -> None:
@@ -132,4 +148,4 @@ class Hospital:
 PREPARED = Path(".fedspine") / "prepared"
 MOST_PREPARED = 64
 """Sites (of a simulation) whose patients stay at hand in one process."""
-_PREPARED: dict[tuple[Path, Any, int], dict[str, Lazily]] = {}
+_PREPARED: dict[tuple[Path, Any, int], tuple[str, dict[str, Lazily]]] = {}

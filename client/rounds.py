@@ -148,7 +148,7 @@ def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, se
         stage=stage.name,
         round=order.round,
         fold=stage.fold,
-        split=f"{plan.seed}/{plan.data.held_out!r}",
+        split=hospital.division(plan),
         event=_event(stage, strength),
         clip=stage.clip,
         plan=plan.digest(),

@@ -164,6 +164,7 @@ class Cohort:
         omics_columns: names of the numeric omics columns.
         rejected: what was not used, and why.
         own_ids: pseudonym to the hospital's own id, for the hospital's screen alone.
+        key_mark: tells this site's pseudonym key from any other one; nothing follows from it.
         key_kept: whether the next start finds the same key; without it, pseudonyms and folds change.
         cleared: what was taken out of the DICOM headers: (tag, what became of it, files, patients).
     """
@@ -173,5 +174,6 @@ class Cohort:
     omics_columns: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
     own_ids: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key_mark: str = ""
     key_kept: bool = True
     cleared: tuple[tuple[int, str, int, int], ...] = field(default=(), repr=False)

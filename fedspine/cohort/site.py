@@ -69,6 +69,7 @@ def load_cohort(
         omics_columns=omics.columns,
         rejected=tuple(_in_own_words(one, names) for one in rejected),
         own_ids=dict(names.own),
+        key_mark=door.key.fingerprint(),
         key_kept=door.kept,
         cleared=imaging.cleared,
     )

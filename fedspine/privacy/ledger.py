@@ -2,8 +2,9 @@
 
 A line is booked, flushed to disk and only then may the release be computed: a crash costs budget, never the reverse.
 Under one split, training and held-out patients are different people (it looks at one identifier at a time), so a
-patient pays for one fold's releases only (parallel composition). Under another plan's split the same patient may fall
-on the other side, so releases under other splits count whatever their fold: an upper bound for everybody.
+patient pays for one fold's releases only (parallel composition). Under another plan's split, or another key of the
+site's pseudonyms, the same patient may fall on the other side. So releases under other splits count whatever their
+fold: an upper bound for everybody.
 """
 
 from __future__ import annotations

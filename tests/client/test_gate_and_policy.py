@@ -18,7 +18,8 @@ from fedspine.config import Plan, PrivacyPlan, Site, Stage
 from fedspine.errors import EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
-from fedspine.privacy.ledger import read_chain
+from fedspine.privacy.accounting import Event
+from fedspine.privacy.ledger import Entry, paid_by, read_chain
 from fedspine.wire import STAGE, Schema, digest
 
 SCHEMA: Schema = {"weight": (torch.float32, (2, 3))}
@@ -112,6 +113,21 @@ def test_the_site_has_the_last_word(site: Site, plan: Plan, patients: int, code:
 
 def test_a_site_may_permit_training_without_privacy_by_saying_so() -> None:
     admit(replace(PLAN, privacy=PrivacyPlan(mechanism="none")), STAGE_OF, Site(allow_no_privacy=True), 10)
+
+
+def test_under_a_new_key_everybody_has_paid_for_both_sides(tmp_path: Path) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
+    plan = replace(PLAN, data=phantom_data(PLAN.data))
+    before = Hospital(site, tmp_path / "state").division(plan)
+    assert Hospital(site, tmp_path / "state").division(plan) == before
+    moved = site.rename(tmp_path / "sites" / "moved")
+    assert Hospital(moved, tmp_path / "state").division(plan) == before
+    (moved / ".fedspine" / "pseudonym.key").write_text(64 * "7")
+    under_new_key = Hospital(moved.rename(tmp_path / "sites" / "rekeyed"), tmp_path / "state").division(plan)
+    assert under_new_key != before
+    paid = Entry("segment", 1, "held-out", before, Event(1.0, 1.0, 1), 1.0, plan.digest(), "os entropy")
+    assert paid_by([paid], "train", before) == []
+    assert paid_by([paid], "train", under_new_key) == [paid.event]
 
 
 def test_a_hospital_that_cannot_keep_its_pseudonyms_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
