@@ -66,7 +66,7 @@ def phantom(
     body: Annotated[Body, typer.Option(help="MRI of spines, or chest CT with lung nodules.")] = Body.spine,
 ) -> None:
     """Write a consortium of site folders with phantom patients: public, made from physics."""
-    from fedspine.phantom.lung_writer import write_lung_consortium
+    from fedspine.phantom.lung.writer import write_lung_consortium
     from fedspine.phantom.writer import write_consortium
 
     shape = (slices, size, size)

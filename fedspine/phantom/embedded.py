@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from fedspine.phantom.lung_writer import write_lung_consortium
+from fedspine.phantom.lung.writer import write_lung_consortium
 from fedspine.phantom.writer import write_consortium
 
 SITES, PATIENTS, SHAPE = 4, 24, (12, 96, 96)

@@ -8,7 +8,7 @@ from fedspine.cohort.patient import Patient
 from fedspine.errors import InputError
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.levels import EVERY_LEVEL
-from fedspine.phantom.lung import public_lungs
+from fedspine.phantom.lung.person import public_lungs
 from fedspine.phantom.patient import draw, to_patient
 
 

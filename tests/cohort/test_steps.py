@@ -10,8 +10,8 @@ from fedspine.cohort.steps import FINDERS, WINDOWS, find_body, find_lungs, isola
 from fedspine.cohort.tensors import to_tensors
 from fedspine.config import STEPS, DataPlan, load_plan, plan_text
 from fedspine.errors import ConfigError, SeriesError
-from fedspine.phantom.ct_scanner import CT_SCANNERS, CTScanner
-from fedspine.phantom.lung import LUNG_OMICS, LungPhantom, draw_lung, to_lung_patient
+from fedspine.phantom.lung.person import LUNG_OMICS, LungPhantom, draw_lung, to_lung_patient
+from fedspine.phantom.lung.scanner import CT_SCANNERS, CTScanner
 
 PLAN = 'name = "p"\n[data]\ncontrasts = ["CT"]\nsteps = {}\n[[stage]]\ntask = "segment"\n'
 

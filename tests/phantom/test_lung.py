@@ -11,11 +11,11 @@ import pytest
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.summary import usable
 from fedspine.errors import ConfigError
-from fedspine.phantom.ct_scanner import CT_SCANNERS
 from fedspine.phantom.genome import CLASSES
-from fedspine.phantom.lung import LUNG_OMICS, LungPhantom, draw_lung
-from fedspine.phantom.lung_writer import write_lung_consortium
-from fedspine.phantom.nodule import Nodule, draw_nodule
+from fedspine.phantom.lung.nodule import Nodule, draw_nodule
+from fedspine.phantom.lung.person import LUNG_OMICS, LungPhantom, draw_lung
+from fedspine.phantom.lung.scanner import CT_SCANNERS
+from fedspine.phantom.lung.writer import write_lung_consortium
 from fedspine.phantom.public import public_patients
 from fedspine.plans.shipped import NAMES, find_plan
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from fedspine.phantom.chest import FINER, Map
+from fedspine.phantom.lung.chest import FINER, Map
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 """Twelve bits."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fedspine.cohort.patient import Patient, Scanner, Volume
 from fedspine.errors import InputError
-from fedspine.phantom.chest import FINER, Chest, Map, Region, draw_chest, paint_chest
-from fedspine.phantom.ct_scanner import CT_SCANNERS, CTScanner, acquire_ct
 from fedspine.phantom.genome import CLASSES
-from fedspine.phantom.nodule import Nodule, draw_nodule, paint_nodule, paint_vessels
+from fedspine.phantom.lung.chest import FINER, Chest, Map, Region, draw_chest, paint_chest
+from fedspine.phantom.lung.nodule import Nodule, draw_nodule, paint_nodule, paint_vessels
+from fedspine.phantom.lung.scanner import CT_SCANNERS, CTScanner, acquire_ct
 
 LUNG_CONTRASTS = ("CT",)
 LUNG_OMICS = ("EGFR", "KRAS", "TP53", "pack_years", "CEA")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspine.phantom.chest import BLOOD, Map, Region
+from fedspine.phantom.lung.chest import BLOOD, Map, Region
 
 KINDS = ("solid", "part-solid", "ground-glass")
 Point = NDArray[np.float64]

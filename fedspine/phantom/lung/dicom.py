@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom.uid import CTImageStorage
 
 from fedspine.cohort.patient import Volume
-from fedspine.phantom.ct_scanner import CTScanner
 from fedspine.phantom.dicom import Study, decimal, header, write_slices
+from fedspine.phantom.lung.scanner import CTScanner
 
 INTERCEPT = -1024
 PADDING = -2000

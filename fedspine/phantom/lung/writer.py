@@ -10,11 +10,11 @@ import numpy as np
 
 from fedspine.cohort.deidentify.keyring import ROOM, write_key
 from fedspine.cohort.patient import Patient
-from fedspine.phantom.ct_dicom import write_ct_series
-from fedspine.phantom.ct_scanner import CT_SCANNERS, CTScanner
 from fedspine.phantom.dicom import Study
 from fedspine.phantom.genome import CLASSES
-from fedspine.phantom.lung import LUNG_OMICS, draw_lung, to_lung_patient
+from fedspine.phantom.lung.dicom import write_ct_series
+from fedspine.phantom.lung.person import LUNG_OMICS, draw_lung, to_lung_patient
+from fedspine.phantom.lung.scanner import CT_SCANNERS, CTScanner
 from fedspine.phantom.writer import check_request, labels_of, public_key, write_mask, write_tables
 
 LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.05, 0.05, 0.05

@@ -1,0 +1,1 @@
+"""Axial chest CT with lung nodules: the public twin of the CT path."""
