@@ -257,13 +257,18 @@ def test_masks_of_other_structures_are_not_lesions(cord: Path) -> None:
     shutil.copy(labels / "sub-01_acq-sag_label-lesion_mask.nii.gz", labels / "sub-01_T2w_seg-manual.nii.gz")
     shutil.copy(labels / "sub-01_acq-sag_label-lesion_mask.nii.gz", labels / "sub-01_desc-brain_mask.nii.gz")
     cohort = load_cohort(cord)
-    assert reasons(cohort) == ["a mask in a BIDS data set must be of the lesion"] * 2
+    assert reasons(cohort) == ["a mask in a BIDS data set must say that it is of the lesion"] * 2
     assert cohort.patients[0].mask is not None
+
+
+def test_whether_a_mask_counts_does_not_depend_on_other_patients(cord: Path) -> None:
+    labels = cord / "derivatives" / "labels" / "sub-01" / "anat"
     (labels / "sub-01_acq-sag_label-lesion_mask.nii.gz").rename(labels / "sub-01_T2w_dseg.nii.gz")
-    (labels / "sub-01_T2w_seg-manual.nii.gz").unlink()
-    cohort = load_cohort(cord)
-    assert cohort.patients[0].mask is not None, "no file says lesion, so a bare ending counts"
-    assert reasons(cohort) == ["a mask in a BIDS data set must be of the lesion"]
+    assert load_cohort(cord).patients[0].mask is None, "it may be of the cord"
+    other = cord / "derivatives" / "labels" / "sub-02" / "anat"
+    other.mkdir(parents=True)
+    shutil.copy(labels / "sub-01_T2w_dseg.nii.gz", other / "sub-02_label-lesion_mask.nii.gz")
+    assert load_cohort(cord).patients[0].mask is None
 
 
 def test_the_second_start_opens_no_image_again(cord: Path, monkeypatch: pytest.MonkeyPatch) -> None:

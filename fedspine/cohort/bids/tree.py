@@ -4,8 +4,8 @@ A site folder is itself a data set when it holds `participants.tsv`, `dataset_de
 its folder `bids/` is one. Of a data set are read `sub-*/[ses-*/]{anat,dwi,ct}` and `derivatives/*/sub-*`.
 
 Masks are told by name, in any data type: a name that says lesion, tumour or metastasis is a lesion mask. A bare
-`_mask`, `_dseg`, `_seg` or `_roi` is one only where no file of the data set says lesion, and only if no `label-` or
-`desc-` names another structure, since the same endings mark cords and brains.
+`_mask`, `_dseg`, `_seg` or `_roi` is none, since the same endings mark cords and brains, and what else the data set
+holds cannot tell: whether a patient's mask counts may not depend on other patients' files.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Tree:
 
     Args:
         images: image files, by subject.
-        masks: lesion masks, by subject, the ones that say lesion first.
+        masks: lesion masks, by subject.
         sidecars: JSON, b-value, direction and table files by the folder they lie in.
         participants: place of participants.tsv within the site folder, or `None`.
         rejected: what was passed over.
@@ -98,12 +98,12 @@ def read_tree(folder: Path) -> Tree | None:
     found, rejected = _files(folder, root)
     items = [item for file in found if (item := parsed(file, root)) is not None]
     pictures = [item for item in items if item.ending in IMAGE_ENDINGS]
-    masks, spoken = _masks(pictures)
+    masks = [item for item in pictures if _says_lesion(item)]
     images: dict[str, list[Item]] = defaultdict(list)
     for item in pictures:
         if item in masks:
             continue
-        reason = _no_image(item, spoken)
+        reason = _no_image(item)
         if reason is not None:
             rejected.append(Rejected(item.file.where, reason))
         elif not item.derived or item.suffix.lower() in DERIVED_IMAGES:
@@ -158,14 +158,6 @@ def parsed(file: File, root: str = "") -> Item | None:
     return Item(file, tuple(folders), subject, session, suffix, entities, words, ending)
 
 
-def _masks(pictures: Sequence[Item]) -> tuple[list[Item], bool]:
-    """Return the lesion masks, and whether any of them says that it is one."""
-    spoken = [item for item in pictures if _says_lesion(item)]
-    if spoken:
-        return sorted(spoken, key=lambda item: item.file.where), True
-    return [item for item in pictures if _may_be_mask(item) and not _other_structure(item)], False
-
-
 def _says_lesion(item: Item) -> bool:
     said = [*item.words, *(value for key, value in item.entities.items() if key not in ("sub", "ses"))]
     # a picture may hold the word too (acq-tumour_T2w), so that a raw file must also end like a mask
@@ -177,16 +169,12 @@ def _may_be_mask(item: Item) -> bool:
     return item.suffix.lower() in MASK_SUFFIXES or "seg" in item.entities
 
 
-def _other_structure(item: Item) -> bool:
-    return "label" in item.entities or "desc" in item.entities
-
-
-def _no_image(item: Item, spoken: bool) -> str | None:
+def _no_image(item: Item) -> str | None:
     """Return why a NIfTI file is neither an image nor a mask, or `None` for an image and for what is derived."""
     if not item.subject:
         return "a file of a BIDS data set must name its subject; found one without sub-; name it sub-LABEL_…."
     if _may_be_mask(item):
-        return OTHER_MASK if spoken or _other_structure(item) else None
+        return OTHER_MASK
     if item.derived:
         return None if item.suffix.lower() in DERIVED_IMAGES else DERIVED
     if item.data_type not in DATA_TYPES:
@@ -198,7 +186,7 @@ def _no_image(item: Item, spoken: bool) -> str | None:
 
 
 OTHER_MASK = (
-    "a mask in a BIDS data set must be of the lesion; found one of something else, or that does not say so beside "
-    "others that do; name it label-lesion_mask if it is."
+    "a mask in a BIDS data set must say that it is of the lesion; found one that does not; name it "
+    "label-lesion_mask if it is."
 )
 DERIVED = "an image below derivatives/ is used if it is an ADC map or a lesion mask; found another; nothing is lost."
