@@ -165,6 +165,17 @@ def test_two_pictures_under_one_instance_uid_are_both_refused(site: Path) -> Non
     ]
 
 
+def test_another_patients_file_under_the_same_instance_uid_takes_nothing_away(site: Path) -> None:
+    before = load_cohort(site)
+    dataset = pydicom.dcmread(site / "dicom" / "P1-T1" / "000.dcm")
+    dataset.PatientID, dataset.PatientName = "P2", "Other"
+    dataset.save_as(site / "dicom" / "other.dcm")
+    after = load_cohort(site)
+    names = {own: set(patient.volumes) for patient in before.patients if (own := before.own_ids[patient.identifier])}
+    assert {after.own_ids[one.identifier]: set(one.volumes) for one in after.patients}["P1"] == names["P1"]
+    assert not any(one.patient == "P1" for one in after.rejected)
+
+
 def test_other_pixels_under_one_instance_uid_are_refused(site: Path) -> None:
     file = site / "dicom" / "P1-T1" / "000.dcm"
     dataset = pydicom.dcmread(file)

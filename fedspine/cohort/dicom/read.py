@@ -111,12 +111,13 @@ def _by_patient(
     files: Sequence[File], headers: Iterable[FileHeader | str], rejected: list[Rejected]
 ) -> dict[str, list[Member]]:
     """Return the readable files with their headers by patient, sorted; note the others in `rejected`."""
-    by_instance: dict[str, list[Member]] = defaultdict(list)
+    # by patient too: whether one patient's picture counts may not depend on another's files
+    by_instance: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for file, header in zip(files, headers, strict=True):
         if isinstance(header, str):
             rejected.append(Rejected(file.where, header))
         else:
-            by_instance[header.instance or file.where].append((file, header))
+            by_instance[header.patient, header.instance or file.where].append((file, header))
     by_patient: dict[str, list[Member]] = defaultdict(list)
     for members in by_instance.values():
         # the pixels of files that agree in what stands before them are compared when they are read
