@@ -138,8 +138,9 @@ def _prepare(
     if folder is None or key is None:
         return to_tensors(patient, columns, plan, say)
     files = folder / f"{key}.images.npy", folder / f"{key}.mask.npy"
-    images = _load(files[0])
-    if images is None:
+    masked = patient.mask is not None and any(patient.find(contrast) is not None for contrast in plan.contrasts)
+    images, mask = _load(files[0]), _load(files[1]) if masked else None
+    if images is None or (masked and mask is None):
         made = to_tensors(patient, columns, plan, say)
         for volume in patient.volumes.values():
             forget_pages(volume.voxels)
@@ -149,10 +150,10 @@ def _prepare(
             _save(files[0], made.images)
         except OSError:  # a full disk must not stop the training
             return made
-        images = _load(files[0])
-        if images is None:
+        images, mask = _load(files[0]), _load(files[1]) if masked else None
+        if images is None or (masked and mask is None):
             return made
-    return without_images(patient, columns, plan).with_images(images, _load(files[1]))
+    return without_images(patient, columns, plan).with_images(images, mask)
 
 
 def _key(patient: Patient, plan: DataPlan) -> str | None:
@@ -175,7 +176,7 @@ def _load(file: Path) -> torch.Tensor | None:
     """Return an array as a private map of the file; `None` where there is none, or a broken one."""
     try:
         return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):  # the last for an empty file, as a loss of power leaves it
         return None
 
 

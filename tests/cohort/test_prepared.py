@@ -72,12 +72,18 @@ def test_another_plan_or_another_volume_meets_no_old_tensors(site: Path, tmp_pat
     assert not torch.equal(other.images, small.images)
 
 
-def test_a_damaged_entry_is_made_again(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["images", "mask"])
+@pytest.mark.parametrize("left", [100, 0, None])
+def test_a_damaged_entry_is_made_again(site: Path, tmp_path: Path, kind: str, left: int | None) -> None:
     cohort = load_cohort(site)
     made = [to_tensors(patient, cohort.omics_columns, PLAN) for patient in cohort.patients]
     list(prepared(cohort.patients, cohort.omics_columns, PLAN, tmp_path))
-    for file in tmp_path.rglob("*.images.npy"):
-        file.write_bytes(file.read_bytes()[:100])
+    assert any(patient.mask is not None for patient in made)
+    for file in tmp_path.rglob(f"*.{kind}.npy"):
+        if left is None:
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:left])
     again = prepared(cohort.patients, cohort.omics_columns, PLAN, tmp_path)
     assert all(same(a, b) for a, b in zip(again, made, strict=True))
 
