@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,20 @@ def test_a_whole_file_beyond_bounds_is_refused(
     monkeypatch.setattr(opening, "MOST_FILE_BYTES", 500)
     with path.open("rb") as file, pytest.raises(SeriesError, match="no longer than an image"):
         whole(file)
+
+
+def test_elements_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_READS", 50)
+    bounded = opening.Bounded(BytesIO(bytes(1000)), 10_000)
+    for _ in range(50):
+        bounded.read(8)
+    with pytest.raises(SeriesError, match="no longer than an image"):
+        bounded.read(8)
+
+
+def test_a_file_that_is_too_long_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydicom.dcmread", lambda *_: pytest.fail("begun"))
+    with (tmp_path / "sparse.dcm").open("wb+") as file:
+        file.truncate(opening.MOST_FILE_BYTES + 1)
+        with pytest.raises(SeriesError, match="no longer than an image"):
+            whole(file)

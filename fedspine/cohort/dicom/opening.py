@@ -8,6 +8,7 @@ the picture. Here the bytes that may be read, and the bytes that may come out of
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from typing import BinaryIO
 
@@ -23,6 +24,8 @@ MOST_HEADER_BYTES = 2**27
 MOST_FILE_BYTES = 2**30
 """Largest file that is read as a whole: one whose pixels are compressed or of a rare kind."""
 MOST_INFLATED_BYTES = 2**28
+MOST_READS = 2**22
+"""About two an element; zeros read as elements without end, and take a minute where the bytes alone are bounded."""
 PIXEL_ELEMENTS = (b"\x10\x00", b"\x09\x00", b"\x08\x00")
 
 
@@ -59,6 +62,8 @@ def header_and_place(file: BinaryIO, size: int) -> tuple[FileDataset, int | None
 
 def whole(file: BinaryIO) -> FileDataset:
     """Return everything in an open file; raises as `header_and_place` does."""
+    if os.fstat(file.fileno()).st_size > MOST_FILE_BYTES:  # behind the pixels there may be elements without end
+        raise too_long()
     return pydicom.dcmread(Bounded(file, MOST_FILE_BYTES))
 
 
@@ -82,11 +87,11 @@ class Bounded:
 
     Args:
         file: what to read from.
-        most: bytes that may be read in all.
+        most: bytes that may be read in all; no more than `MOST_READS` times.
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:
-        self._file, self._left = file, most
+        self._file, self._left, self._reads = file, most, MOST_READS
         self._end = file.seek(0, io.SEEK_END)
         file.seek(0)
         self.tell, self.seek = file.tell, file.seek
@@ -95,7 +100,8 @@ class Bounded:
         """Return the next `size` bytes, or all; only deflated data are read so, and are tried out first."""
         wanted = self._end - self.tell() if size is None or size < 0 else min(size, self._end)
         self._left -= max(wanted, 0)
-        if self._left < 0:
+        self._reads -= 1
+        if self._left < 0 or self._reads < 0:
             raise too_long()
         found = self._file.read(wanted) if wanted > 0 else b""
         if size is None or size < 0:
