@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
 import json
 import re
 import shutil
@@ -242,3 +244,19 @@ def test_a_copied_file_has_no_error_that_the_original_has_not(tmp_path: Path) ->
             assert complaints(copy) - complaints(file) == set(), file.name
             compared += 1
     assert compared >= 5
+
+
+@pytest.mark.parametrize("what", ["000001.dcm", "patients.csv", "P-"])
+def test_a_full_disk_stops_a_copy_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=2, seed=3, shape=(4, 32, 32))
+    opened = io.open
+
+    def full(file: object, mode: str = "r", *rest: object, **options: object) -> object:
+        if "w" in mode and isinstance(file, str | Path) and Path(file).name.startswith(what):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(file, mode, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", full)
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(InputError, match="a copy must be written whole"):
+        write_copy(site, tmp_path / "copy")

@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -66,6 +67,15 @@ def write_copy(site: Path, out: Path, progress: Callable[[int, int], None] | Non
         InputError: when `out` holds something, or lies in the site folder.
         CohortError: when the site cannot be used.
     """
+    try:
+        return _write_copy(site, out, progress or (lambda done, total: None))
+    except OSError:  # of reading the site there is none left: what cannot be read was refused
+        raise InputError(
+            "a copy must be written whole", "a place that is full or cannot be written", "remove it, name another one"
+        ) from None
+
+
+def _write_copy(site: Path, out: Path, progress: Callable[[int, int], None]) -> Copied:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("a copy must be written into an empty folder", "something there", "name another folder")
     if site.resolve() in (out.resolve(), *out.resolve().parents):
@@ -79,7 +89,7 @@ def write_copy(site: Path, out: Path, progress: Callable[[int, int], None] | Non
     left_out: list[Rejected] = []
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     dicom, _ = files_below(site, "dicom")
-    written = _write_dicom(site, dicom, out, key, cohort, left_out, progress or (lambda done, total: None))
+    written = _write_dicom(site, dicom, out, key, cohort, left_out, progress)
     masks = _write_masks(site, out, key, cohort, left_out)
     tree = read_tree(site)
     nifti = 0
@@ -145,12 +155,13 @@ def _write_file(site: Path, file: File, place: Path, key: Key, coil: str | None)
         mark(dataset)
         dataset.preamble = b"\0" * 128  # it may hold anything, another file's header too
         dataset.file_meta = _meta(dataset)
-        dataset.save_as(place, enforce_file_format=True)
+        written = BytesIO()
+        dataset.save_as(written, enforce_file_format=True)
     except SeriesError:
         raise
     except Exception:  # its text may quote the patient
-        place.unlink(missing_ok=True)
         raise SeriesError("a DICOM file must be complete", "a broken one", "export the file again") from None
+    place.write_bytes(written.getbuffer())
 
 
 def _meta(dataset: Dataset) -> FileMetaDataset:
@@ -177,10 +188,12 @@ def _write_masks(site: Path, out: Path, key: Key, cohort: Cohort, left_out: list
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open_file(site, file) as handle:
-                place.write_bytes(without_texts(handle, packed=suffix == ".nii.gz"))
-            written += 1
+                mask = without_texts(handle, packed=suffix == ".nii.gz")
         except Exception:  # nibabel and gzip raise anything
             left_out.append(Rejected(file.where, "a mask must be complete NIfTI; found a broken one; save it again."))
+            continue
+        place.write_bytes(mask)
+        written += 1
     return written
 
 

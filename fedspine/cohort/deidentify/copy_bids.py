@@ -134,13 +134,11 @@ class _Subject:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open_file(self._site, item.file) as handle:
-                place.write_bytes(without_texts(handle, packed=item.ending == ".nii.gz"))
+                image = without_texts(handle, packed=item.ending == ".nii.gz")
         except Exception:  # nibabel and gzip raise anything, and their text holds the path
-            place.unlink(missing_ok=True)
-            left_out.append(
-                Rejected(item.file.where, "a NIfTI file must be complete; found a broken one; save it again.")
-            )
+            left_out.append(Rejected(item.file.where, BROKEN))
             return False
+        place.write_bytes(image)
         return True
 
     def _words(self, item: Item) -> list[str]:
