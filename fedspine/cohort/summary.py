@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedspine.cohort.deidentify.view import printable
 from fedspine.cohort.patient import CONTRASTS, PLANES, Cohort, Patient, Rejected, Scanner, Volume
 
 MOST_PATIENTS_LISTED = 60
@@ -62,8 +63,8 @@ def _table(title: str, *columns: str, numbers: Iterable[str] = ()) -> Table:
 
 
 def _add(table: Table, *cells: str | Text) -> None:
-    """Add a row; words from the data are shown as they are, for rich would read brackets in them as styles."""
-    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    """Add a row; words from the data are no markup, for rich would read brackets in them as styles."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 
 
 def _headline(cohort: Cohort) -> Text:
@@ -72,7 +73,7 @@ def _headline(cohort: Cohort) -> Text:
     labels = sum(patient.label is not None for patient in cohort.patients)
     omics = sum(patient.omics is not None for patient in cohort.patients)
     text = Text()
-    text.append(cohort.name, style="bold cyan")
+    text.append(printable(cohort.name), style="bold cyan")
     text.append(f"  {len(cohort.patients)} patients", style="bold")
     text.append(f"   {images} with images   {masks} with a mask   {labels} with a label   {omics} with omics")
     later = sum(bool(patient.follow_up) for patient in cohort.patients)
@@ -248,7 +249,10 @@ def _refused(rejected: Iterable[Rejected]) -> Table:
     for one in rejected:
         groups[one.reason].append(one)
     for reason, members in sorted(groups.items(), key=lambda one: (-len(one[1]), one[0])):
-        places = [one.where if one.patient is None else f"{one.where} ({one.patient})" for one in members]
-        more = f"\n... and {len(places) - MOST_PLACES_LISTED} more" if len(places) > MOST_PLACES_LISTED else ""
-        _add(table, str(len(members)), reason, Text("\n".join(places[:MOST_PLACES_LISTED]) + more, style="dim"))
+        places = [
+            printable(one.where if one.patient is None else f"{one.where} ({one.patient})")
+            for one in members[:MOST_PLACES_LISTED]
+        ]
+        more = f"\n... and {len(members) - MOST_PLACES_LISTED} more" if len(members) > MOST_PLACES_LISTED else ""
+        _add(table, str(len(members)), reason, Text("\n".join(places) + more, style="dim"))
     return table

@@ -63,6 +63,15 @@ def test_brackets_in_names_are_shown_and_not_obeyed(site: Path) -> None:
     assert "[red]" in text
 
 
+def test_commands_for_a_terminal_are_not_obeyed(site: Path) -> None:
+    (site / "patients.csv").write_text("patient,label\nP1,\x1b[2Jx\nP2,y\n")
+    cohort = load_cohort(site)
+    odd = Rejected("dicom/\x1b[2J" + "A" * 100_000, "a rule; found something; do something about it.", "P\x1b[2J")
+    text = printed(replace(cohort, rejected=(odd,), name="\x1b[2Jsite"))
+    assert "\x1b" not in text
+    assert text.count("A") < 1000
+
+
 def test_a_large_cohort_is_not_listed_patient_by_patient() -> None:
     volume = Volume(np.zeros((1, 2, 2)), np.eye(4), "T1", Scanner())
     many = tuple(Patient(f"id{number:03}", {"T1": volume}, label="benign") for number in range(61))

@@ -106,5 +106,18 @@ def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     for column in columns:
         table.add_column(column, justify="right" if column in ("files", "patients") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
+
+
+LONGEST_SHOWN = 300
+
+
+def printable(text: str) -> str:
+    r"""Return a text of bounded length whose characters only print: an id in a file may hold a terminal's commands.
+
+    >>> printable("P1\x1b[2J"), len(printable(1000 * "A"))
+    ('P1�[2J', 301)
+    """
+    shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in shown)
