@@ -148,10 +148,11 @@ def _no_image(files: int, rejected: list[Rejected]) -> CohortError:
     """Return the error of a site without any image, with the reason that most of its files have in common."""
     found = f"{files} {'file' if files == 1 else 'files'} and none usable"
     reasons = Counter(one.reason for one in rejected if one.where.startswith(("dicom", "bids", "sub-")))
-    if reasons:
-        rule, what, *_ = reasons.most_common(1)[0][0].split("; ")
-        found += f" (most often: {rule}, {what})"
     remedy = "export the images again, or give the folder that holds them"
+    if reasons:
+        rule, what, *rest = reasons.most_common(1)[0][0].split("; ")
+        found += f" (most often: {rule}, {what})"
+        remedy = "; ".join(rest).removesuffix(".") or remedy
     return CohortError("at least one patient must have a usable image", found, remedy)
 
 

@@ -165,3 +165,11 @@ def test_another_key_makes_other_folds_and_the_same_key_the_same(site: Path, tmp
     assert first == [one.identifier for one in load_cohort(site, cache=tmp_path / "elsewhere").patients]
     (site / ".fedspine" / "pseudonym.key").unlink()
     assert not set(first) & {one.identifier for one in load_cohort(site).patients}
+
+
+def test_a_table_with_what_no_table_holds_stops_nobody(tmp_path: Path, write_series: Write) -> None:
+    write_series(tmp_path)
+    cohort = load_cohort(tmp_path)
+    table = tmp_path / ".fedspine" / "pseudonyms.csv"
+    table.write_text(table.read_text("utf-8") + "P-0000-0000-0000," + 200_000 * "A" + "\nP\r1,P\r2\n", "utf-8")
+    assert load_cohort(tmp_path).own_ids == cohort.own_ids

@@ -65,8 +65,11 @@ def test_a_folder_of_useless_files_is_refused_with_the_usual_reason(tmp_path: Pa
     (tmp_path / "dicom").mkdir()
     for number in range(3):
         (tmp_path / "dicom" / f"{number}.dcm").write_text("not an image")
-    with pytest.raises(CohortError, match=r"found 3 files .* none usable \(most often: .* must be DICOM Part 10"):
+    with pytest.raises(
+        CohortError, match=r"found 3 files .* none usable \(most often: .* must be DICOM Part 10"
+    ) as found:
         load_cohort(tmp_path)
+    assert found.value.remedy == "remove it or export it again as DICOM"
 
 
 def test_dicom_alone_is_a_cohort_without_labels(site: Path) -> None:

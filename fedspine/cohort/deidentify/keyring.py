@@ -158,10 +158,16 @@ def load_table(site: Path, key: Key) -> Pseudonyms:
         text = (site / ROOM / TABLE).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return names
-    for cells in csv.reader(io.StringIO(text)):
+    rows = csv.reader(io.StringIO(text, newline=""))
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return names
+        except csv.Error:  # an id of a broken file may be of any length
+            continue
         if len(cells) == 2 and key.pseudonym(cells[1]) == cells[0]:
             names.note(*cells)
-    return names
 
 
 def save_table(site: Path, names: Pseudonyms) -> None:
