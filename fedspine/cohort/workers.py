@@ -20,12 +20,16 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from fedspine.errors import CohortError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 8
 WORKER_BYTES = 4 * 2**30
 """Address space that a process may take beyond what it has at its start: a 16,384² picture while it is decoded."""
+ATTEMPTS = 2
+"""How often the pool is started before the machine is to blame."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -56,7 +60,28 @@ class Workers:
             function: of a module, so that another process can find it; must raise nothing of its own.
             tasks: values that can be pickled.
             limit_s: seconds that a task may take.
+
+        Raises:
+            CohortError: when no process stays alive, whatever the task.
         """
+        answered = 0
+        for _ in range(ATTEMPTS):
+            try:
+                for result in self._map(function, tasks[answered:], limit_s):
+                    answered += 1
+                    yield result
+                return
+            except RuntimeError:  # not a task's doing: processes went while they had nothing to do, or never came up
+                self._end(wait=False)
+        raise CohortError(
+            "files must be read in processes of their own",
+            "none that stays alive",
+            "free memory, or raise this account's limits on memory and processes",
+        )
+
+    def _map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], limit_s: Callable[[Task], float]
+    ) -> Iterator[Result | Lost]:
         if self._pool is None:
             self._pool = ProcessPool(self.count, context=_context(), initializer=confine, initargs=[WORKER_BYTES])
         futures = [self._pool.schedule(function, args=(task,), timeout=limit_s(task)) for task in tasks]
@@ -69,16 +94,21 @@ class Workers:
                 result = Lost.DEAD
             yield result
 
+    def _end(self, *, wait: bool) -> None:
+        """End the processes, at once or when they have done what they were given."""
+        if self._pool is not None:
+            if wait:
+                self._pool.close()  # type: ignore[no-untyped-call]
+            else:
+                self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = None
+
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._pool is not None:
-            if kind is None:
-                self._pool.close()  # type: ignore[no-untyped-call]
-            else:  # do not wait for what nobody wants any more
-                self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+        self._end(wait=kind is None)  # after an error, do not wait for what nobody wants any more
 
 
 def possible() -> bool:

@@ -25,6 +25,12 @@ def outcomes(folder: Path, numbers: range) -> Iterator[Outcome]:
             yield outcome
 
 
+@pytest.fixture(autouse=True)
+def _findable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process that is started anew find the module of `attempt`."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+
+
 def check(folder: Path, numbers: range, record: pytest.Function) -> None:
     slowest, largest, kinds = 0.0, 0.0, Counter[str]()
     for outcome in outcomes(folder, numbers):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedspine.cohort.workers import Lost, Workers
+from fedspine.errors import CohortError
 from fedspine.phantom.writer import write_consortium
 
 SCRIPT = """
@@ -27,6 +30,21 @@ def test_a_task_that_hangs_or_dies_is_lost_alone() -> None:
         assert list(workers.map(time.sleep, [60.0, 0.0], lambda _: 1.0)) == [Lost.SLOW, None]
         assert list(workers.map(os._exit, [3], lambda _: 10.0)) == [Lost.DEAD]
         assert list(workers.map(abs, [-4], lambda _: 10.0)) == [4]
+
+
+def test_a_pool_that_breaks_is_started_once_more_and_forgets_no_task() -> None:
+    with Workers(2) as workers:
+        assert list(workers.map(abs, [-1], lambda _: 10.0)) == [1]
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)  # as the system does when memory runs out
+        time.sleep(0.5)
+        assert list(workers.map(abs, [-2, -3, -4], lambda _: 10.0)) == [2, 3, 4]
+
+
+def test_where_no_process_comes_up_the_sentence_blames_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedspine.cohort.workers.confine", os._exit)
+    with Workers(2) as workers, pytest.raises(CohortError, match="none that stays alive"):
+        list(workers.map(abs, [-1, -2], lambda _: 10.0))
 
 
 @pytest.mark.parametrize("first", ["", "import torch"])
