@@ -104,6 +104,15 @@ def test_each_meaning_of_the_repetition_time_has_a_field_of_its_own(
     assert repetition_of(header) == times
 
 
+def test_the_variant_of_a_real_header_is_looked_at(tmp_path: Path, write_series: Write) -> None:
+    train = {"ScanningSequence": "GR", "EchoTime": 3, "RepetitionTime": 1800, "FlipAngle": 60, "SeriesDescription": "x"}
+    write_series(tmp_path, "P1", **train, SequenceVariant=["SK", "SP", "MP"])
+    write_series(tmp_path, "P2", **train, SequenceVariant=["SK", "SP"])
+    cohort = load_cohort(tmp_path)
+    found = {cohort.own_ids[patient.identifier]: set(patient.volumes) for patient in cohort.patients}
+    assert found == {"P1": {"T1"}, "P2": {"other"}}
+
+
 def siemens(*elements: tuple[int, bytes]) -> Dataset:
     dataset = Dataset()
     block = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)

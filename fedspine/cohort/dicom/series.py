@@ -263,6 +263,7 @@ def series_header(header: FileHeader, frame: Frame) -> SeriesHeader:
         protocol=text.get("ProtocolName", ""),
         sequence=f"{text.get('SequenceName', '')} {text.get('PulseSequenceName', '')}".strip(),
         scanning_sequence=tuple(codes),
+        variant=tuple(text.get("SequenceVariant", "").upper().split()),
         acquisition_contrast=text.get("AcquisitionContrast", ""),
         image_type=frame.image_type,
         contrast_agent=text.get("ContrastBolusAgent", ""),
