@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2023, dicomfields_2024b, dicomfields_2026c
 from dicomanonymizer.simpledicomanonymizer import anonymize_dataset, initialize_actions
-from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
@@ -74,6 +74,20 @@ def test_whatever_dicom_anonymizer_removes_or_changes_is_removed_or_changed_here
     assert lenient == set(KEPT_ON_PURPOSE)
     assert len(before) > 590
     assert "zqmark" not in str(ours).casefold()
+
+
+def test_no_uid_of_the_hospital_stays_whatever_the_table_lists() -> None:
+    dataset = Dataset()
+    dataset.PatientID, dataset.SOPClassUID, dataset.SOPInstanceUID = "4711", MRImageStorage, "1.2.3.4.5"
+    uids = [number for number in DicomDictionary if number >> 16 not in (0, 2, 4) and dictionary_VR(number) == "UI"]
+    for number in uids:
+        if number != 0x00080016:
+            dataset.add_new(number, "UI", "1.2.3.4.5")
+    deidentify(dataset, KEY)
+    assert len(uids) > 80
+    assert "1.2.3.4.5" not in [str(element.value) for element in dataset]
+    assert dataset.SOPInstanceUIDOfConcatenationSource == dataset.SOPInstanceUID == KEY.uid("1.2.3.4.5")
+    assert dataset.SOPClassUID == MRImageStorage
 
 
 def test_dates_of_one_patient_move_by_the_same_days_and_never_none() -> None:

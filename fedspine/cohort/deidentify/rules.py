@@ -4,7 +4,7 @@ The column of the Basic Profile decides; where it leaves a choice (X/Z/D), what 
 to stay valid decides. The options take two things back: dates are moved instead of emptied (Retain Longitudinal
 Temporal Information with Modified Dates), and a few descriptions are cleaned instead of removed (Clean Descriptors).
 What the table does not list stays, with these exceptions, which the table leaves to the reader's care: persons, long
-free texts, addresses of machines and attributes unknown to the dictionary go, and dates are moved.
+free texts, addresses of machines and attributes unknown to the dictionary go, dates are moved, and UIDs are keyed.
 """
 
 from __future__ import annotations
@@ -141,4 +141,6 @@ def _unlisted(tag: int) -> Rule:
         return Rule.REMOVE  # curves and overlays may hold drawn-in text; group lengths would be wrong
     if representation in DATES:
         return Rule.SHIFT
+    if representation == "UI":  # new editions bring new ones; those of classes are the standard's own, which stay
+        return Rule.UID
     return Rule.ENTER if representation == "SQ" else Rule.KEEP
