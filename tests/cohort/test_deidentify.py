@@ -9,7 +9,8 @@ import pydicom
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2023, dicomfields_2024b, dicomfields_2026c
 from dicomanonymizer.simpledicomanonymizer import anonymize_dataset, initialize_actions
-from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
