@@ -113,3 +113,15 @@ def test_the_stacks_of_a_native_enhanced_file_become_volumes_of_their_own(tmp_pa
     assert set(found) == {(10, 11, 12), (23, 22, 21, 20)}  # along each normal
     assert found[10, 11, 12].spacing_mm == (4.0, 1.0, 1.0)
     assert found[23, 22, 21, 20].spacing_mm == (3.0, 1.0, 1.0)
+
+
+def test_a_lone_slice_of_an_impossible_thickness_gets_none_of_it(tmp_path: Path, write_series: Write) -> None:
+    def thin(i: int, dataset: Dataset) -> None:
+        dataset.SpacingBetweenSlices, dataset.SliceThickness = "1e-310", "1e30" if dataset.PatientID == "P1" else "5"
+
+    one = np.arange(12, dtype=np.uint16).reshape(1, 3, 4)
+    write_series(tmp_path, "P1", voxels=one, change=thin)
+    write_series(tmp_path, "P2", voxels=one, change=thin)
+    cohort = load_cohort(tmp_path)
+    found = {cohort.own_ids[patient.identifier]: patient.volumes["T1"].spacing_mm[0] for patient in cohort.patients}
+    assert found == {"P1": 1.0, "P2": 5.0}

@@ -175,8 +175,7 @@ def _frame(values: Mapping[str, object]) -> Frame:
         position_mm=position,
         orientation=orientation,
         pixel_spacing_mm=spacing,
-        thickness_mm=abs(number(values.get("SpacingBetweenSlices")) or number(values.get("SliceThickness")) or 0)
-        or None,
+        thickness_mm=_thickness(values),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         image_type=image_type,
@@ -189,6 +188,15 @@ def _frame(values: Mapping[str, object]) -> Frame:
         flip_angle_deg=number(values.get("FlipAngle")),
         padding=_padding(values),
     )
+
+
+def _thickness(values: Mapping[str, object]) -> float | None:
+    """Return the distance between slices in millimetres, or their thickness; `None` where neither can be one."""
+    for name in ("SpacingBetweenSlices", "SliceThickness"):
+        thickness_mm = abs(number(values.get(name)) or 0.0)  # some scanners count down
+        if SMALLEST_VOXEL_MM <= thickness_mm <= LARGEST_VOXEL_MM:
+            return thickness_mm
+    return None
 
 
 def _padding(values: Mapping[str, object]) -> tuple[float, ...]:
