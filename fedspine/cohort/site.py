@@ -46,11 +46,10 @@ def load_cohort(
     folder = Path(folder)
     if not folder.is_dir():
         raise CohortError("a site must be a folder", "none at the place given", "give the folder with dicom/ in it")
-    rejected: list[Rejected] = []
     tree = read_tree(folder)
     door = open_key(folder, state)
     names = load_table(folder, door.key)
-    rejected += door.notes
+    rejected = list(door.notes)
     tables = _tables(folder, tree, names, rejected)
     rows, omics = tables.rows, tables.omics
     # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own

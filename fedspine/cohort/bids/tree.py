@@ -98,10 +98,11 @@ def read_tree(folder: Path) -> Tree | None:
     found, rejected = _files(folder, root)
     items = [item for file in found if (item := parsed(file, root)) is not None]
     pictures = [item for item in items if item.ending in IMAGE_ENDINGS]
-    masks = [item for item in pictures if _says_lesion(item)]
     images: dict[str, list[Item]] = defaultdict(list)
+    masks: dict[str, list[Item]] = defaultdict(list)
     for item in pictures:
-        if item in masks:
+        if _says_lesion(item):
+            masks[item.subject].append(item)
             continue
         reason = _no_image(item)
         if reason is not None:
@@ -112,12 +113,9 @@ def read_tree(folder: Path) -> Tree | None:
     for item in items:
         if item.ending in SIDECAR_ENDINGS:
             sidecars[item.folders].append(item)
-    by_subject: dict[str, list[Item]] = defaultdict(list)
-    for item in masks:
-        by_subject[item.subject].append(item)
     place = f"{root}/participants.tsv".lstrip("/")
     table = place if (folder / place).is_file() else None
-    return Tree(images, by_subject, sidecars, table, tuple(rejected))
+    return Tree(images, masks, sidecars, table, tuple(rejected))
 
 
 def _files(folder: Path, root: str) -> tuple[list[File], list[Rejected]]:
