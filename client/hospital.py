@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 
+from fedspine.cohort.cache import first_writable, write_whole
+from fedspine.cohort.patient import Patient
 from fedspine.cohort.prepared import Lazily, prepared
-from fedspine.cohort.site import load_cohort
+from fedspine.cohort.site import ROOM, load_cohort
 from fedspine.cohort.split import split
 from fedspine.config import Plan, Site, load_site
 from fedspine.errors import FedspineError, Refused, SeriesError
@@ -80,6 +82,10 @@ class Hospital:
     def patients(self, plan: Plan) -> dict[str, Lazily]:
         """Return the patients of each fold on the plan's grid, each made when asked for.
 
+        They are those who were enrolled, whatever became of them since: one who cannot be read any more is there with
+        nothing to say (a zero term), one who is new waits for the next enrolment. So the number of patients, which is
+        public and divides every mean, does not move when a file does.
+
         What was found is kept for the next message of the same plan, if this process gets one.
 
         Raises:
@@ -87,6 +93,10 @@ class Hospital:
                 the ledger's proof needs that nobody changes sides.
         """
         return self._opened(plan)[1]
+
+    def enrol(self, plan: Plan) -> dict[str, Lazily]:
+        """Write down who takes part from now on, by pseudonym, and return them as `patients` does."""
+        return self._open(plan, enrolling=True)[1]
 
     def division(self, plan: Plan) -> str:
         """Return what tells this division into folds from any other, for the ledger.
@@ -97,24 +107,46 @@ class Hospital:
         return f"{plan.seed}/{plan.data.held_out!r}/{self._opened(plan)[0]}"
 
     def _opened(self, plan: Plan) -> tuple[str, dict[str, Lazily]]:
-        """Return the mark of the site's key, and the patients of each fold."""
-        key = (self.folder, plan.data, plan.seed)
-        if key not in _PREPARED:
-            cohort = load_cohort(self.folder, state=self.state)
-            if not cohort.key_kept:
-                raise Refused("pseudonyms-not-kept")
-            sides = split(cohort.patients, plan.seed, plan.data.held_out)
-            if len(_PREPARED) >= MOST_PREPARED:
-                del _PREPARED[next(iter(_PREPARED))]
-            keep = self.folder / PREPARED
-            _PREPARED[key] = (
-                cohort.key_mark,
-                {
-                    fold: prepared(members, cohort.omics_columns, plan.data, keep, self._note_step)
-                    for fold, members in sides.items()
-                },
-            )
-        return _PREPARED[key]
+        """Return the mark of the site's key, and the enrolled patients of each fold."""
+        key = (self.folder, self.state, plan.data, plan.seed)
+        return _PREPARED[key] if key in _PREPARED else self._open(plan, enrolling=False)
+
+    def _open(self, plan: Plan, *, enrolling: bool) -> tuple[str, dict[str, Lazily]]:
+        keep = self._room()
+        cache = None if keep is None or keep == self.folder / ROOM else keep / "volumes"
+        cohort = load_cohort(self.folder, cache=cache, state=self.state)
+        if not cohort.key_kept:
+            raise Refused("pseudonyms-not-kept")
+        sides = split(cohort.patients, plan.seed, plan.data.held_out)
+        roll = (
+            None if keep is None else keep / "enrolled" / f"{cohort.key_mark}-{plan.seed}-{plan.data.held_out!r}.json"
+        )
+        if enrolling and roll is not None:
+            roll.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            text = json.dumps({fold: [one.identifier for one in members] for fold, members in sides.items()})
+            write_whole(roll, lambda file: file.write(text.encode()))
+        elif roll is not None and roll.exists():
+            known = {one.identifier: one for one in cohort.patients}
+            enrolled = json.loads(roll.read_text("utf-8"))
+            sides = {fold: tuple(known.get(one, Patient(one)) for one in enrolled[fold]) for fold in sides}
+        if len(_PREPARED) >= MOST_PREPARED:
+            del _PREPARED[next(iter(_PREPARED))]
+        opened = (
+            cohort.key_mark,
+            {
+                fold: prepared(members, cohort.omics_columns, plan.data, keep and keep / "prepared", self._note_step)
+                for fold, members in sides.items()
+            },
+        )
+        _PREPARED[self.folder, self.state, plan.data, plan.seed] = opened
+        return opened
+
+    def _room(self) -> Path | None:
+        """Return where pictures and pseudonyms may be kept: the site folder, or else the state folder; or `None`.
+
+        A simulation's state lies in the run folder, which is passed around as a result: nothing of a patient goes in.
+        """
+        return first_writable(self.folder / ROOM, None if self.simulated else self.state / "cache")
 
     def _note_step(self, unmet: SeriesError) -> None:
         self.note_error("", "step-not-done", unmet)
@@ -145,7 +177,6 @@ class Hospital:
             file.write(json.dumps(line) + "\n")
 
 
-PREPARED = Path(".fedspine") / "prepared"
 MOST_PREPARED = 64
 """Sites (of a simulation) whose patients stay at hand in one process."""
-_PREPARED: dict[tuple[Path, Any, int], tuple[str, dict[str, Lazily]]] = {}
+_PREPARED: dict[tuple[Path, Path, Any, int], tuple[str, dict[str, Lazily]]] = {}

@@ -11,6 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from client.hospital import Hospital
 from fedspine.atlas.token_map import nearest_token, place
-from fedspine.cohort.prepared import joined, mapped
+from fedspine.cohort.prepared import Lazily, joined, mapped
 from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
 from fedspine.harmony.apply import harmonised, intensities, intensity_names
@@ -43,7 +44,7 @@ def write_local_results(
         models: stage to the global weights.
         shared: released values, the site's own effects among them.
     """
-    sides = hospital.patients(plan)
+    sides = {fold: _readable(hospital, members) for fold, members in hospital.patients(plan).items()}
     raw = joined(sides[TRAIN], sides[HELD_OUT])
     held_out = mapped(sides[HELD_OUT], lambda patient: harmonised(patient, shared))
     everyone = mapped(raw, lambda patient: harmonised(patient, shared))
@@ -82,6 +83,18 @@ def write_local_results(
         file = hospital.state / "gallery.safetensors"
         save_file({key: value.contiguous().clone() for key, value in pictures.items()}, file)
         os.chmod(file, 0o600)
+
+
+def _readable(hospital: Hospital, patients: Lazily) -> Lazily:
+    """Return the patients who can be opened; a broken one must not take the others' page along."""
+    good = []
+    for index in range(len(patients)):
+        try:
+            patients[index]
+            good.append(partial(patients.__getitem__, index))
+        except Exception as error:
+            hospital.note_error("", "patient-skipped", error)
+    return Lazily(good)
 
 
 def exact_metrics(task: Scored, model: torch.nn.Module, patients: Sequence[PatientTensors]) -> dict[str, float | None]:

@@ -55,7 +55,7 @@ def enrol(hospital: Hospital, plan: Plan) -> Answer:
     """Return how many patients the site brings to each fold; these counts are public by agreement."""
     check_tasks(plan)
     policy = hospital.policy()
-    sides = hospital.patients(plan)
+    sides = hospital.enrol(plan)
     for stage in plan.stage:
         if stage.task in policy.tasks:
             admit(plan, stage, policy, sum(map(len, sides.values())))

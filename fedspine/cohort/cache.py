@@ -159,6 +159,11 @@ class Cache:
                 path.unlink(missing_ok=True)
 
 
+def first_writable(*folders: Path | None) -> Path | None:
+    """Return the first of `folders` that exists or can be made, and written to by its owner; `None` without one."""
+    return next((folder for folder in folders if folder is not None and _made(folder)), None)
+
+
 def _made(folder: Path) -> bool:
     """Make the folder of a cache, readable by its owner only, and tell whether it can be written to."""
     try:

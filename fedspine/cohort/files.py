@@ -42,7 +42,7 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
     refused: list[Rejected] = []
     if not start.exists():
         return found, refused
-    if not _inside(start, root):
+    if not inside(start, root):
         return found, [Rejected(room, LEAVES)]
     pending, visited = [(str(start), room)], {os.path.realpath(start)}
     while pending:
@@ -56,7 +56,7 @@ def files_below(folder: Path, room: str) -> tuple[list[File], list[Rejected]]:
             inner = f"{where}/{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if entry.is_symlink() and not _inside(Path(entry.path), root):
+            if entry.is_symlink() and not inside(Path(entry.path), root):
                 refused.append(Rejected(inner, LEAVES))
             elif _is_folder(entry):
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
@@ -88,7 +88,8 @@ def _file(entry: os.DirEntry[str], where: str) -> File | None:
         return None
 
 
-def _inside(path: Path, root: Path) -> bool:
+def inside(path: Path, root: Path) -> bool:
+    """Tell whether `path` lies in `root`, links followed; `root` must have none."""
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 

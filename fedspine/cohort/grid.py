@@ -1,4 +1,4 @@
-"""Where the voxels of one grid lie in another: whole-voxel moves only, never interpolation."""
+"""Where the voxels of one grid lie in another, and which way up: whole-voxel moves only, never interpolation."""
 
 from __future__ import annotations
 
@@ -60,3 +60,37 @@ def _with_steps_of(target: Affine, affine: Affine, shape: tuple[int, ...]) -> Af
         nearest = int(np.argmax(np.abs(cosines)))
         affine[:3, axis] = np.sign(cosines[nearest]) * target[:3, nearest]
     return affine
+
+
+def as_read(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[tuple[int, int, int], tuple[bool, ...], Affine]:
+    """Return how to turn an array into (slice, row, column) as a radiologist sees it.
+
+    Rows run to the feet and columns to the back in sagittal slices, to the feet and to the left in coronal ones, to the
+    back and to the left in axial ones, and slices along the cross product of columns and rows: the usual order of DICOM
+    images, so that every hospital feeds a network the same way up.
+
+    Args:
+        affine: (4, 4), the array's axes to LPS millimetres.
+        shape: of the array's three axes.
+        axis: the one along the slices.
+
+    Returns:
+        the array's axes in the order (slice, row, column); whether each is to be reversed; the affine afterwards.
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    across = int(np.argmax(np.abs(directions[:, axis])))
+    column_to, row_to = {0: ((0, 1, 0), (0, 0, -1)), 1: ((1, 0, 0), (0, 0, -1)), 2: ((1, 0, 0), (0, 1, 0))}[across]
+    rest = [one for one in range(3) if one != axis]
+    column = max(rest, key=lambda one: abs(float(directions[:, one] @ np.array(column_to))))
+    row = next(one for one in rest if one != column)
+    order = (axis, row, column)
+    normal = np.cross(np.array(column_to), np.array(row_to))
+    wanted = (normal, np.array(row_to), np.array(column_to))
+    flips = tuple(bool(directions[:, one] @ to < 0) for one, to in zip(order, wanted, strict=True))
+    turned = np.eye(4)
+    origin = affine[:3, 3].copy()
+    for place, (one, flip) in enumerate(zip(order, flips, strict=True)):
+        turned[:3, place] = affine[:3, one] * (-1.0 if flip else 1.0)
+        origin += affine[:3, one] * ((shape[one] - 1) if flip else 0)
+    turned[:3, 3] = origin
+    return order, flips, turned

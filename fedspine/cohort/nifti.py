@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedspine.cohort.grid import Affine
 from fedspine.cohort.quiet import quiet
-from fedspine.errors import SeriesError
+from fedspine.errors import PassingError, SeriesError
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI counts millimetres to the right, front and head, DICOM to the left, back and head."""
@@ -136,40 +136,6 @@ def slice_axis(shape: tuple[int, ...], affine: Affine, said: str = "") -> int:
     return longest if lengths[longest] > 1.2 * np.sort(lengths)[1] else 2
 
 
-def as_read(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[tuple[int, int, int], tuple[bool, ...], Affine]:
-    """Return how to turn an array of the file into (slice, row, column) as a radiologist sees it.
-
-    Rows run to the feet and columns to the back in sagittal slices, to the feet and to the left in coronal ones, to the
-    back and to the left in axial ones, and slices along the cross product of columns and rows: the usual order of DICOM
-    images, so that hospitals with NIfTI feed a network the same way up.
-
-    Args:
-        affine: (4, 4), the file's axes to LPS millimetres.
-        shape: of the file's three axes.
-        axis: the one along the slices.
-
-    Returns:
-        the file's axes in the order (slice, row, column); whether each is to be reversed; the affine afterwards.
-    """
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    across = int(np.argmax(np.abs(directions[:, axis])))
-    column_to, row_to = {0: ((0, 1, 0), (0, 0, -1)), 1: ((1, 0, 0), (0, 0, -1)), 2: ((1, 0, 0), (0, 1, 0))}[across]
-    rest = [one for one in range(3) if one != axis]
-    column = max(rest, key=lambda one: abs(float(directions[:, one] @ np.array(column_to))))
-    row = next(one for one in rest if one != column)
-    order = (axis, row, column)
-    normal = np.cross(np.array(column_to), np.array(row_to))
-    wanted = (normal, np.array(row_to), np.array(column_to))
-    flips = tuple(bool(directions[:, one] @ to < 0) for one, to in zip(order, wanted, strict=True))
-    turned = np.eye(4)
-    origin = affine[:3, 3].copy()
-    for place, (one, flip) in enumerate(zip(order, flips, strict=True)):
-        turned[:3, place] = affine[:3, one] * (-1.0 if flip else 1.0)
-        origin += affine[:3, one] * ((shape[one] - 1) if flip else 0)
-    turned[:3, 3] = origin
-    return order, flips, turned
-
-
 def volumes_of(path: Path, size: int, order: tuple[int, ...], flips: tuple[bool, ...]) -> Iterator[NDArray[np.generic]]:
     """Yield the volumes of a NIfTI file one by one as (slice, row, column), reading the file once.
 
@@ -178,6 +144,7 @@ def volumes_of(path: Path, size: int, order: tuple[int, ...], flips: tuple[bool,
 
     Raises:
         SeriesError: when the file is cut short, or holds infinite voxels or nothing but missing ones.
+        PassingError: when it could not be read this time, for a reason that is not in it.
     """
     # a compressed file that is opened again for every volume is inflated from its beginning every time
     image, shape, _ = open_nifti(path, size, keep_open=True)
@@ -192,7 +159,13 @@ def volumes_of(path: Path, size: int, order: tuple[int, ...], flips: tuple[bool,
                     values = np.asarray(image.dataobj).reshape(shape)
                 else:
                     values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        except Exception:  # nibabel and gzip raise anything, and their text holds the path
+        except MemoryError:
+            raise PassingError(
+                "a volume must fit into memory", "too little of it", "free memory and start again"
+            ) from None
+        except Exception as error:  # nibabel and gzip raise anything, and their text holds the path
+            if isinstance(error, OSError) and error.errno:  # the system's word, not the file's
+                raise PassingError("a file must be readable", "one that is not", "check its access rights") from None
             raise SeriesError("a NIfTI file must be complete", "one cut short", "save it again") from None
         yield _finite(_turned(values, order, flips))
 

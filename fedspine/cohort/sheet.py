@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from fedspine.cohort.files import LEAVES, inside
 from fedspine.cohort.patient import Rejected
 
 LARGEST_TABLE = 256_000_000
@@ -67,9 +69,18 @@ class Sheet:
 
 
 def read_sheet(path: Path, where: str, rejected: list[Rejected]) -> Sheet | None:
-    """Return the table at `path`, or `None` when there is none to be read; note what is refused in `rejected`."""
+    """Return the table at `path`, or `None` when there is none to be read; note what is refused in `rejected`.
+
+    Args:
+        path: of the table; links to it must stay inside the site folder.
+        where: its place within the site folder.
+        rejected: gets what is refused.
+    """
     try:
         if not path.exists():
+            return None
+        if not inside(path, Path(os.path.realpath(path.parents[where.count("/")]))):
+            rejected.append(Rejected(where, LEAVES))
             return None
         if not path.is_file():
             raise OSError

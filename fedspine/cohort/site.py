@@ -19,7 +19,9 @@ from fedspine.cohort.select import Study
 from fedspine.cohort.tables import Omics, Row, read_omics, read_participants, read_patients
 from fedspine.errors import CohortError
 
-CACHE = Path(".fedspine") / "cache"
+ROOM = Path(".fedspine")
+"""What fedspine keeps in a site folder."""
+CACHE = ROOM / "cache"
 
 
 def load_cohort(

@@ -15,6 +15,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedspine.cohort.grid import as_read
 from fedspine.cohort.patient import AIR_HU, Patient, Volume
 from fedspine.cohort.steps import isolated, shown
 from fedspine.config import DataPlan
@@ -62,10 +63,10 @@ def to_tensors(
 ) -> PatientTensors:
     """Return `patient` on the grid of `plan`, CT after the plan's steps.
 
-    The mask's grid, or else the grid of the first contrast, is the reference; the other contrasts are resampled onto it
-    (trilinear). In-plane, the larger side of the field of view fills `size` pixels and the other is padded, so pixels
-    stay square in millimetres. Slices are taken evenly over the volume, whatever the mask says: at prediction there is
-    none.
+    Whatever way up the images came, rows run as a radiologist sees them (`grid.as_read`). The mask's grid, or else the
+    grid of the first contrast, is the reference; the other contrasts are resampled onto it (trilinear). In-plane, the
+    larger side of the field of view fills `size` pixels and the other is padded, so pixels stay square in millimetres.
+    Slices are taken evenly over the volume, whatever the mask says: at prediction there is none.
 
     Args:
         patient: what the hospital has.
@@ -74,10 +75,11 @@ def to_tensors(
         say: called with the reason where a step could not be done; the image is used without it.
     """
     bare = without_images(patient, columns, plan)
-    volumes = {c: found for c in plan.contrasts if (found := patient.find(c)) is not None}
+    volumes = {c: _upright(found) for c in plan.contrasts if (found := patient.find(c)) is not None}
     if not volumes:
         return bare
-    reference = patient.mask if patient.mask is not None else next(iter(volumes.values()))
+    lesion = None if patient.mask is None else _upright(patient.mask)
+    reference = lesion if lesion is not None else next(iter(volumes.values()))
     chosen = _chosen_slices(reference.voxels.shape[0], plan.slices)
     images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
     for index, contrast in enumerate(plan.contrasts):
@@ -89,8 +91,8 @@ def to_tensors(
             scaled = torch.from_numpy(np.clip(values, 0.0, 1.5).astype(np.float32))
             images[:, index] = _square(scaled, reference.spacing_mm[1:], plan.size)
     mask = None
-    if patient.mask is not None:
-        inside = (np.asarray(patient.mask.voxels[chosen]) != 0).astype(np.float32)
+    if lesion is not None:
+        inside = (np.asarray(lesion.voxels[chosen]) != 0).astype(np.float32)
         mask = (_square(torch.from_numpy(inside), reference.spacing_mm[1:], plan.size) > 0.5).float().unsqueeze(1)
     return bare.with_images(images, mask)
 
@@ -118,6 +120,15 @@ def _chosen_slices(available: int, wanted: int) -> list[int]:
     if available <= wanted:
         return list(range(available))
     return [int((i + 0.5) * available / wanted) for i in range(wanted)]
+
+
+def _upright(volume: Volume) -> Volume:
+    """Return the volume with its axes exchanged and reversed so that a network sees it the usual way up."""
+    order, flips, affine = as_read(volume.affine, volume.voxels.shape, 0)
+    if order == (0, 1, 2) and not any(flips):
+        return volume
+    turned = volume.voxels.transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    return replace(volume, voxels=turned, affine=affine)
 
 
 def _isolated(volume: Volume, steps: tuple[str, ...], say: Callable[[SeriesError], None]) -> Volume:

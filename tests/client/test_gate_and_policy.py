@@ -13,7 +13,9 @@ from torch import Tensor
 from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import CODES, admit
+from fedspine.cohort import cache
 from fedspine.cohort.deidentify import keyring
+from fedspine.cohort.site import load_cohort
 from fedspine.config import Plan, PrivacyPlan, Site, Stage
 from fedspine.errors import EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
@@ -128,6 +130,45 @@ def test_under_a_new_key_everybody_has_paid_for_both_sides(tmp_path: Path) -> No
     paid = Entry("segment", 1, "held-out", before, Event(1.0, 1.0, 1), 1.0, plan.digest(), "os entropy")
     assert paid_by([paid], "train", before) == []
     assert paid_by([paid], "train", under_new_key) == [paid.event]
+
+
+def test_the_number_of_patients_stays_what_was_enrolled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
+    plan = replace(PLAN, data=phantom_data(PLAN.data))
+    before = {fold: len(members) for fold, members in Hospital(site, tmp_path / "state").enrol(plan).items()}
+    cohort = load_cohort(site)
+    (gone, *others), stays = cohort.patients, cohort.patients[1]
+    new = replace(stays, identifier="P-NEW")
+    monkeypatch.setattr("client.hospital._PREPARED", {})
+    monkeypatch.setattr(
+        "client.hospital.load_cohort", lambda *_, **__: replace(cohort, patients=(*others, new), name="later")
+    )
+    sides = Hospital(site, tmp_path / "state").patients(plan)
+    assert {fold: len(members) for fold, members in sides.items()} == before
+    silent = [one for members in sides.values() for one in members if not one.has_image and not one.omics_present.any()]
+    assert len(silent) == 1
+    assert gone.volumes
+    enrolled = list((site / ".fedspine" / "enrolled").glob("*"))
+    assert len(enrolled) == 1
+    assert all(path.stat().st_mode & 0o077 == 0 for path in enrolled)
+
+
+def test_a_read_only_folder_is_decoded_once_and_a_run_folder_holds_no_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
+    plan = replace(PLAN, data=phantom_data(PLAN.data))
+    made = cache._made
+    monkeypatch.setattr(cache, "_made", lambda folder: not folder.is_relative_to(site) and made(folder))
+    state = tmp_path / "state"
+    for members in Hospital(site, state).patients(plan).values():
+        list(members)
+    kept = list(state.rglob("*.npy"))
+    assert any("volumes" in path.parts for path in kept)
+    assert any("prepared" in path.parts for path in kept)
+    for members in Hospital(site, tmp_path / "run", partition=0).patients(plan).values():
+        list(members)
+    assert not list((tmp_path / "run").rglob("*.npy"))
 
 
 def test_a_hospital_that_cannot_keep_its_pseudonyms_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

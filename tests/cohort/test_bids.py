@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fedspine.cohort.bids.picture import Picture, decode
 from fedspine.cohort.bids.sidecar import in_dicom
+from fedspine.cohort.files import LEAVES
 from fedspine.cohort.patient import Cohort, Patient, Volume
 from fedspine.cohort.site import load_cohort
-from fedspine.errors import CohortError
+from fedspine.errors import CohortError, PassingError
 from fedspine.phantom.public import public_patients
 
 DATA = Path(__file__).parents[1] / "data" / "cord_mri"
@@ -322,3 +323,25 @@ def test_a_diffusion_file_is_inflated_once_whatever_it_holds(tmp_path: Path, mon
     volumes = load_cohort(tmp_path).patients[0].volumes
     assert {"DWI", "ADC"} <= set(volumes)
     assert len(opened) == 1
+
+
+def test_what_could_not_be_read_this_time_is_tried_again(cord: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise PassingError("a file must be readable", "one that is not", "check its access rights")
+
+    monkeypatch.setattr("fedspine.cohort.bids.read.decode", busy)
+    with pytest.raises(CohortError):
+        load_cohort(cord)
+    monkeypatch.undo()
+    assert "T2" in load_cohort(cord).patients[0].volumes
+
+
+def test_a_sidecar_that_is_a_link_out_of_the_folder_is_refused(
+    cord: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "T2w.json"
+    (cord / "T2w.json").rename(elsewhere)
+    (cord / "T2w.json").symlink_to(elsewhere)
+    cohort = load_cohort(cord)
+    assert LEAVES in reasons(cohort)
+    assert cohort.patients[0].volumes["T2"].scanner.field_tesla is None

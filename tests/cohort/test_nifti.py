@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, volumes_of
+from fedspine.cohort.grid import as_read
+from fedspine.cohort.nifti import open_nifti, slice_axis, volumes_of
 from fedspine.errors import SeriesError
 
 SPACING = np.diag([0.8, 0.8, 4.4, 1.0])

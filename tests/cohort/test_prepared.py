@@ -53,6 +53,25 @@ def test_a_second_start_makes_no_tensors(site: Path, tmp_path: Path, monkeypatch
     assert len(list(prepared(cohort.patients, cohort.omics_columns, PLAN, tmp_path))) == len(cohort.patients)
 
 
+def test_a_network_sees_every_patient_the_same_way_up(site: Path) -> None:
+    cohort = load_cohort(site)
+    patient = next(p for p in cohort.patients if p.mask is not None and p.mask.voxels.any() and "T2" in p.volumes)
+    turn = np.eye(4)
+    turn[1, 1], turn[1, 3] = -1.0, patient.volumes["T2"].voxels.shape[1] - 1  # rows from the feet to the head
+    swap = np.eye(4)[[0, 2, 1, 3]]
+
+    def other(volume: Volume) -> Volume:
+        voxels = np.asarray(volume.voxels)[:, ::-1].transpose(0, 2, 1)
+        return replace(volume, voxels=voxels, affine=volume.affine @ turn @ swap)
+
+    volumes = {name: other(volume) for name, volume in patient.volumes.items()}
+    assert patient.mask is not None
+    lying = replace(patient, volumes=volumes, mask=other(patient.mask))
+    usual, upright = (to_tensors(p, cohort.omics_columns, PLAN) for p in (patient, lying))
+    assert torch.allclose(usual.images, upright.images, atol=1e-5)
+    assert same(replace(usual, images=upright.images), upright)
+
+
 def test_counting_opens_no_patient(tmp_path: Path) -> None:
     def broken() -> PatientTensors:
         raise OSError

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedspine.cohort import sheet
+from fedspine.cohort.files import LEAVES
 from fedspine.cohort.patient import Rejected
 from fedspine.cohort.sheet import Sheet, read_sheet
 from fedspine.cohort.tables import read_omics, read_participants, read_patients
@@ -204,3 +205,13 @@ def test_any_quoting_is_a_table_or_refused_and_ends(tmp_path: Path, text: str) -
     found, _ = read(tmp_path, "patient,a\n" + text)
     assert found is not None
     assert all(len(cells) == 2 for _, cells in found.rows)
+
+
+def test_a_table_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.csv").write_text("patient,label\n1,benign\n")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "patients.csv").symlink_to(tmp_path / "elsewhere.csv")
+    rejected: list[Rejected] = []
+    assert read_sheet(site / "patients.csv", "patients.csv", rejected) is None
+    assert [one.reason for one in rejected] == [LEAVES]

@@ -158,7 +158,7 @@ def test_steps_that_make_no_sense_are_one_sentence(steps: str, said: str) -> Non
 
 
 def test_without_steps_everything_is_as_before() -> None:
-    affine = np.diag([5.0, 3.0, 3.0, 1.0])
+    affine = np.diag([-5.0, 3.0, -3.0, 1.0])[:, [0, 2, 1, 3]]  # sagittal, rows to the feet, columns to the back
     voxels = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
     plan = DataPlan(contrasts=("CT",), size=16, slices=3)
     found = to_tensors(Patient("P", {"CT": Volume(voxels, affine, "CT")}), (), plan).images[:, 0].numpy()

@@ -19,7 +19,8 @@ from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.dicom.header import FileHeader, header_of
 from fedspine.cohort.dicom.record import restored, stored
 from fedspine.cohort.dicom.series import Plane, Stack, stacks_of
-from fedspine.cohort.nifti import as_read, open_nifti, slice_axis, volumes_of
+from fedspine.cohort.grid import as_read
+from fedspine.cohort.nifti import open_nifti, slice_axis, volumes_of
 from fedspine.cohort.quiet import quiet
 from fedspine.errors import SeriesError
 
@@ -47,7 +48,7 @@ class Picture:
     Args:
         item: the file.
         shape: of the file's axes.
-        order, flips: see `nifti.as_read`.
+        order, flips: see `grid.as_read`.
         affine: (4, 4), (slice, row, column, 1) to LPS millimetres.
         header: that of its first plane, as if it were a DICOM file.
         b_values: one a volume, empty where there is no .bval.

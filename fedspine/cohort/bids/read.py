@@ -21,7 +21,7 @@ from fedspine.cohort.files import File
 from fedspine.cohort.grid import Grid
 from fedspine.cohort.patient import Rejected, Volume
 from fedspine.cohort.select import Candidate
-from fedspine.errors import SeriesError
+from fedspine.errors import PassingError, SeriesError
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +148,11 @@ def _load(
     entry = cache.get(key)
     voxels = None if entry is None or "refused" in entry else cache.array(key)
     if entry is None or ("refused" not in entry and voxels is None):
-        voxels = _decode(folder, picture, _volume_number(picture, stack), cache)
-        entry = cache.get(key)
+        try:
+            voxels = _decode(folder, picture, _volume_number(picture, stack), cache)
+            entry = cache.get(key)
+        except PassingError as error:
+            entry = {"refused": str(error)}
     if "refused" in entry or voxels is None:
         rejected.append(Rejected(picture.item.file.where, entry["refused"], patient))
         return None
@@ -165,6 +168,8 @@ def _decode(folder: Path, picture: Picture, wanted: int, cache: Cache) -> NDArra
             kept = cache.put_array(key, voxels)
             cache.put(key, {})
             result = kept if volume == wanted else result
+    except PassingError:
+        raise
     except SeriesError as error:
         for missing in range(volume + 1, max(wanted, volume + 1) + 1):
             cache.put(_key(picture, missing), {"refused": str(error)})

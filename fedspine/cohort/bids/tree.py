@@ -10,13 +10,14 @@ holds cannot tell: whether a patient's mask counts may not depend on other patie
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedspine.cohort.files import File, files_below
+from fedspine.cohort.files import LEAVES, File, files_below, inside
 from fedspine.cohort.patient import Rejected
 
 ROOM = "bids"
@@ -128,6 +129,8 @@ def _files(folder: Path, root: str) -> tuple[list[File], list[Rejected]]:
             more, refused = files_below(folder, where)
             found += more
             rejected += refused
+        elif entry.name.endswith(SIDECAR_ENDINGS) and not inside(entry, Path(os.path.realpath(folder))):
+            rejected.append(Rejected(where, LEAVES))
         elif entry.name.endswith(SIDECAR_ENDINGS) and entry.is_file():
             stat = entry.stat()
             found.append(File(where, stat.st_size, stat.st_mtime_ns))
