@@ -343,5 +343,5 @@ def test_a_sidecar_that_is_a_link_out_of_the_folder_is_refused(
     (cord / "T2w.json").rename(elsewhere)
     (cord / "T2w.json").symlink_to(elsewhere)
     cohort = load_cohort(cord)
-    assert LEAVES in reasons(cohort)
+    assert LEAVES.split(";")[0] in reasons(cohort)
     assert cohort.patients[0].volumes["T2"].scanner.field_tesla is None
