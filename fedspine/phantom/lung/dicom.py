@@ -30,7 +30,7 @@ def write_ct_series(folder: Path, study: Study, volume: Volume, number: int, sca
     ds = header(study, volume, number)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.Modality, ds.ImageType, ds.BodyPartExamined = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "CHEST"
-    ds.StudyDescription = "PHANTOM CHEST"
+    ds.StudyDescription, ds.AcquisitionNumber = "PHANTOM CHEST", 1
     ds.Manufacturer, ds.ManufacturerModelName, ds.ConvolutionKernel = scanner.vendor, scanner.model, scanner.kernel
     ds.KVP, ds.GantryDetectorTilt = "120", decimal(float(np.degrees(scanner.tilt)))
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(INTERCEPT), "1", "HU"
