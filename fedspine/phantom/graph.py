@@ -88,15 +88,6 @@ def run(
     return values
 
 
-def descendants(graph: Graph, name: str) -> frozenset[str]:
-    """Return the names of all that `name` causes, directly or not, without itself."""
-    reached = {name}
-    for node in graph:
-        if reached & set(node.parents):
-            reached.add(node.name)
-    return frozenset(reached - {name})
-
-
 def ancestors(graph: Graph, names: Sequence[str]) -> frozenset[str]:
     """Return `names` and all that cause them."""
     reached = set(names)
@@ -104,27 +95,6 @@ def ancestors(graph: Graph, names: Sequence[str]) -> frozenset[str]:
         if node.name in reached:
             reached |= set(node.parents)
     return frozenset(reached)
-
-
-def separated(graph: Graph, one: str, other: str, given: Sequence[str] = ()) -> bool:
-    """Return whether `given` d-separates `one` from `other`.
-
-    By the moral graph of the ancestors (Lauritzen et al. 1990, Networks 20:491): parents of a common child are married,
-    the given nodes are taken out, and what is no longer connected is independent.
-    """
-    kept = ancestors(graph, [one, other, *given])
-    neighbours: dict[str, set[str]] = {name: set() for name in kept}
-    for node in graph:
-        if node.name in kept:
-            family = (node.name, *node.parents)
-            for member in family:
-                neighbours[member] |= set(family) - {member}
-    reached, waiting = {one}, [one]
-    while waiting:
-        for name in neighbours[waiting.pop()] - reached - set(given):
-            reached.add(name)
-            waiting.append(name)
-    return other not in reached
 
 
 def as_text(graph: Graph) -> str:

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from client.egress import Gate
 from client.hospital import Hospital
+from client.page import _readable
 from client.policy import CODES, admit
 from fedspine.cohort import cache
 from fedspine.cohort.deidentify import keyring
+from fedspine.cohort.prepared import Lazily
 from fedspine.cohort.site import load_cohort
+from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Site, Stage
 from fedspine.errors import EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
@@ -182,3 +185,16 @@ def test_a_hospital_that_cannot_keep_its_pseudonyms_stays_out(tmp_path: Path, mo
     assert caught.value.code in CODES
     monkeypatch.undo()
     assert sum(map(len, Hospital(site, tmp_path / "state").patients(plan).values())) == 4
+
+
+def test_a_patient_who_cannot_be_opened_does_not_take_the_page_along(tmp_path: Path) -> None:
+    def broken() -> PatientTensors:
+        raise OSError("/data/PATIENT_JANE_DOE/T1.dcm")
+
+    one = torch.zeros(1)
+    whole = PatientTensors(one, one, None, 0, one, one)
+    hospital = Hospital(tmp_path / "site", tmp_path / "state")
+    assert list(_readable(hospital, Lazily([broken, lambda: whole]))) == [whole]
+    noted = (tmp_path / "state" / "errors.jsonl").read_text()
+    assert "patient-skipped" in noted
+    assert "JANE_DOE" not in noted

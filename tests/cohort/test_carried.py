@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fedspine.cohort.deidentify.carried import Carried, survey
 from fedspine.cohort.deidentify.carried_elsewhere import looks_like, tells
+from fedspine.cohort.deidentify.copy import write_copy
 from fedspine.cohort.deidentify.view import describe_carried, is_clean
 from fedspine.errors import CohortError
 
@@ -144,3 +145,17 @@ def test_a_sidecars_field_follows_the_rule_of_its_dicom_keyword() -> None:
     assert not tells("RepetitionTime", 1)
     assert not tells("SliceTiming", [1])
     assert not tells("ContrastBolusAgent", "agent")
+
+
+@pytest.mark.parametrize("name", ["masks/x.nii.gz", "bids/sub-1/anat/sub-1_T1w.nii", "bids/T1w.json", "dicom/x.dcm"])
+def test_what_cannot_be_read_is_never_an_all_clear(tmp_path: Path, site: Path, name: str) -> None:
+    write_copy(site, tmp_path / "copy")
+    assert is_clean(survey(tmp_path / "copy"))
+    broken = tmp_path / "copy" / name
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(b"JANE DOE")
+    carried = survey(tmp_path / "copy")
+    assert carried.unread == 1
+    text = printed(carried)
+    assert "Nothing was found" not in text
+    assert "may carry anything" in text

@@ -50,7 +50,7 @@ class Carried:
 
     Args:
         files: DICOM files that could be read.
-        unread: files below `dicom/` that could not.
+        unread: files that could not, and links that leave the folder; nobody knows what these carry.
         marked: DICOM files that say that they were de-identified.
         attributes: (tag, what becomes of it at the door) to how often.
         creators: private creator to how often.
@@ -86,8 +86,8 @@ def survey(folder: Path, progress: Callable[[int, int], None] | None = None) -> 
     if not folder.is_dir():
         raise CohortError("a site must be a folder", "none at the place given", "give the folder with dicom/ in it")
     passed: list[Rejected] = []
-    dicom, _ = files_below(folder, "dicom")
-    others = _other_files(folder)
+    dicom, refused = files_below(folder, "dicom")
+    others, more_refused = _other_files(folder)
     tables = in_tables(folder, passed)
     if not dicom and not others and not tables.read:
         raise CohortError(
@@ -103,24 +103,28 @@ def survey(folder: Path, progress: Callable[[int, int], None] | None = None) -> 
     for file in others:
         for own in known:
             found.look_at_name(file.where, own, [("patient's id", own)])
+    sidecars, unread_sidecars = in_sidecars(folder, others)
+    nifti, unread_nifti = in_nifti(folder, others)
+    unread = len(dicom) - found.files + unread_sidecars + unread_nifti
     return Carried(
         files=found.files,
-        unread=len(dicom) - found.files,
+        unread=unread + len(refused) + len(more_refused) + len(passed),
         marked=found.marked,
         attributes=dict(sorted(found.attributes.items())),
         creators=dict(sorted(found.creators.items())),
         pictures=dict(found.pictures),
         names=dict(found.names),
         tables=tables.columns,
-        sidecars=in_sidecars(folder, others),
-        nifti=in_nifti(folder, others),
+        sidecars=sidecars,
+        nifti=nifti,
     )
 
 
-def _other_files(folder: Path) -> list[File]:
-    """Return the files of `masks/` and of a BIDS data set in the folder or in its `bids/`."""
+def _other_files(folder: Path) -> tuple[list[File], list[Rejected]]:
+    """Return the files of `masks/` and of a BIDS data set in the folder or in its `bids/`, and what was passed over."""
     rooms = ["masks", "bids", "derivatives", *sorted(one.name for one in folder.glob("sub-*") if one.is_dir())]
-    return [file for room in rooms for file in files_below(folder, room)[0]]
+    found = [files_below(folder, room) for room in rooms]
+    return [file for files, _ in found for file in files], [one for _, refused in found for one in refused]
 
 
 @dataclass
@@ -137,7 +141,7 @@ class _Found:
     names: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
 
     def look(self, folder: Path, file: File) -> None:
-        """Count what one DICOM file carries; one that cannot be read is left to `fedspine check`."""
+        """Count what one DICOM file carries; one that cannot be read counts as unread."""
         try:
             with open_file(folder, file) as handle:
                 dataset, _ = header_and_place(handle, file.size)

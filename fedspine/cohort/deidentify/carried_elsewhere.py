@@ -93,20 +93,19 @@ def in_tables(folder: Path, rejected: list[Rejected]) -> Tables:
     return Tables(tuple(found), frozenset(ids), read)
 
 
-def in_sidecars(folder: Path, files: Sequence[File]) -> dict[str, int]:
-    """Return how many BIDS sidecars have each field that the profile would act upon."""
+def in_sidecars(folder: Path, files: Sequence[File]) -> tuple[dict[str, int], int]:
+    """Return how many BIDS sidecars have each field that the profile would act upon, and how many are unreadable."""
     found: Counter[str] = Counter()
+    unread = 0
     for file in files:
-        if not file.where.lower().endswith(".json") or file.size > LARGEST_SIDECAR:
+        if not file.where.lower().endswith(".json"):
             continue
         try:
-            values = json.loads((folder / file.where).read_text("utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        found.update(key for key, value in values.items() if value and tells(key, value)) if isinstance(
-            values, dict
-        ) else None
-    return dict(sorted(found.items()))
+            text = (folder / file.where).read_text("utf-8-sig") if file.size <= LARGEST_SIDECAR else ""
+            found.update(key for key, value in json.loads(text).items() if value and tells(key, value))
+        except (OSError, ValueError, AttributeError, RecursionError):  # no JSON, or JSON that is no table of fields
+            unread += 1
+    return dict(sorted(found.items())), unread
 
 
 def tells(keyword: str, value: object) -> bool:
@@ -122,9 +121,10 @@ def tells(keyword: str, value: object) -> bool:
     return rule is not Rule.KEEP or (tag is None and looks_like(keyword) is not None)
 
 
-def in_nifti(folder: Path, files: Sequence[File]) -> dict[str, int]:
-    """Return how many NIfTI files have text in each free field of their header, or extensions after it."""
+def in_nifti(folder: Path, files: Sequence[File]) -> tuple[dict[str, int], int]:
+    """Return how many NIfTI files have text in each free field or extensions, and how many are unreadable."""
     found: Counter[str] = Counter()
+    unread = 0
     for file in files:
         if not file.where.lower().endswith((".nii", ".nii.gz")):
             continue
@@ -133,6 +133,6 @@ def in_nifti(folder: Path, files: Sequence[File]) -> dict[str, int]:
                 header = nibabel.load(folder / file.where, mmap=False).header
                 found.update(name for name in FIELDS if name in header and bytes(header[name]).strip(b"\0 "))
                 found.update(["extensions"] if header.extensions else [])
-        except Exception:  # nibabel raises anything; a broken file is left to `fedspine check`
-            continue
-    return dict(sorted(found.items()))
+        except Exception:  # nibabel raises anything, and its text holds the path
+            unread += 1
+    return dict(sorted(found.items())), unread

@@ -41,15 +41,15 @@ def describe_carried(carried: Carried) -> Group:
 
 
 def is_clean(carried: Carried) -> bool:
-    """Tell whether nothing was found."""
+    """Tell whether everything was read and nothing was found."""
     lists = (carried.attributes, carried.creators, carried.pictures, carried.names, carried.tables)
-    return not any(lists) and not carried.sidecars and not carried.nifti
+    return not any(lists) and not carried.sidecars and not carried.nifti and not carried.unread
 
 
 def _headline(carried: Carried) -> Text:
     text = Text(f"{carried.files} DICOM files read", style="bold")
     if carried.unread:
-        text.append(f", {carried.unread} unreadable", style="yellow")
+        text.append(f"; {carried.unread} files or tables could not be read", style="yellow")
     text.append(f"; {carried.marked} say that they are de-identified", style="dim")
     return text
 
@@ -80,6 +80,12 @@ def _closing(carried: Carried) -> Text:
     if is_clean(carried):
         return Text("Nothing was found that identifies. Pixels were not looked at.", style="green")
     text = Text()
+    if carried.unread:
+        text.append(
+            "What could not be read may carry anything: fedspine check SITE says which and why. fedspine deidentify "
+            "leaves it out. ",
+            style="yellow",
+        )
     read_on = [column for table, column, what in carried.tables if table == "omics.csv" and what != OWN_IDS]
     if read_on:
         text.append(
