@@ -14,11 +14,9 @@ from torch import Tensor
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan, Stage
-from fedspine.networks.dcgan import Gan
 from fedspine.privacy.accounting import ASSUMPTION, Event, epsilon_pld, epsilon_rdp
 from fedspine.privacy.patient_sum import public_generator
-from fedspine.tasks._task import Trained, make
-from fedspine.tasks.gan import MASK_LEVEL, GanTask
+from fedspine.tasks._task import Generative, Trained, make
 from fedspine.tasks.segment import Segment
 from server.sites import Enrolled
 from server.vault import Progress
@@ -108,17 +106,18 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
     pictures: dict[str, Tensor] = {}
     rows: list[int] = []
     if examples:
-        images, masks, rows = largest_lesion_slices(examples)
-        pictures |= {"phantom.images": images, "phantom.masks": masks}
+        shown, lesions, rows = largest_lesion_slices(examples)
+        pictures |= {"phantom.images": shown, "phantom.masks": lesions}
     for stage in plan.stage:
         weights = progress.models.get(stage.name)
         if weights is None:
             continue
         task, model = _rebuilt(plan, stage, progress.shared, weights)
         with torch.no_grad():
-            if isinstance(task, GanTask) and isinstance(model, Gan):
-                made = task.sample(model.average, EXAMPLES, public_generator(plan.seed, "gallery"))
-                pictures |= {"synthetic.images": made[:, :-1], "synthetic.masks": (made[:, -1] > MASK_LEVEL).float()}
+            if isinstance(task, Generative):
+                made = task.synthetic(model, EXAMPLES, public_generator(plan.seed, "gallery"))
+                images, masks, _ = largest_lesion_slices(made)
+                pictures |= {"synthetic.images": images, "synthetic.masks": masks}
             elif isinstance(task, Segment) and examples:
                 predicted = [(task.predict(model, p) > 0).float() for p in examples]
                 pictures |= {

@@ -19,7 +19,8 @@ def test_the_default_plan_is_checked_and_survives_the_round_trip() -> None:
     check_tasks(plan)
     assert load_plan(plan_text(plan)) == plan
     assert load_plan(plan_text(plan)).digest() == plan.digest()
-    assert {stage.task for stage in plan.stage} == set(TASKS)
+    shown = {"standardise", "harmonise", "gan", "segment", "classify", "encode", "tokens", "evaluate"}
+    assert shown <= {stage.task for stage in plan.stage} <= set(TASKS)
 
 
 def test_names_are_filled_in_and_dashes_are_as_good_as_underscores() -> None:

@@ -76,6 +76,12 @@ def train_round(
 ) -> float:
     """Take the stage's private steps of one round and return the noised mean loss of a patient.
 
+    A loss may be random (augmentation, interpolates). Argument: every patient in the sample gets a generator of their
+    own, seeded by exactly one draw from `noise`, whatever other patients use up. So seeds are independent and alike
+    distributed whoever else is there; couple the two neighbouring cohorts such that common patients have the same
+    seed, and their terms are equal in both: the sums differ by the one patient's clipped term, as without randomness.
+    The seeds never leave (a site's `noise` is secret in production), so the mixture over them keeps the guarantee.
+
     Args:
         task: what is trained.
         model: changed in place.
@@ -83,7 +89,7 @@ def train_round(
         patients: of the stage's fold.
         stage: steps, sampling rate.
         strength: clip and noise.
-        noise: generator of sampling and noise, secret in production.
+        noise: generator of sampling, noise and the patients' seeds, secret in production.
         draws: generator of public randomness (made images).
         note: told of a patient whose loss could not be computed; see `guarded`.
     """
@@ -91,11 +97,12 @@ def train_round(
     losses = []
 
     def loss(index: int) -> Tensor | None:
-        return task.patient_loss(model, patients[index])
+        own = torch.Generator().manual_seed(int(noise.integers(2**63)))
+        return task.patient_loss(model, patients[index], own)
 
     loss_of = guarded(loss, note)
     model.train()
-    for _ in range(stage.steps):
+    for step in range(stage.steps):
         released = private_gradient(
             private,
             poisson_sample(len(patients), stage.sample_rate, noise),
@@ -106,7 +113,7 @@ def train_round(
             loss_bound=task.loss_bound,
             generator=noise,
         )
-        _step(task, model, optimiser, private, released.gradients, draws)
+        _step(task, model, optimiser, private, released.gradients, draws, step)
         losses.append(released.loss)
     return sum(losses) / len(losses)
 
@@ -119,19 +126,19 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, cycle_momentum=False)
     everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.train()
-    for _ in range(steps):
+    for step in range(steps):
         chosen = torch.randint(len(phantoms), (PRETRAIN_BATCH,), generator=draws).tolist()
         released = private_gradient(
             everything,
             [phantoms[i] for i in chosen],
-            lambda phantom: task.patient_loss(model, phantom),
+            lambda phantom: task.patient_loss(model, phantom, draws),
             clip=math.inf,
             noise_multiplier=0.0,
             expected=len(chosen),
             loss_bound=task.loss_bound,
             generator=NO_NOISE,
         )
-        _step(task, model, optimiser, everything, released.gradients, draws)
+        _step(task, model, optimiser, everything, released.gradients, draws, step)
         schedule.step()
 
 
@@ -169,9 +176,10 @@ def _step(
     private: Sequence[nn.Parameter],
     gradients: Sequence[Tensor],
     draws: torch.Generator,
+    step: int,
 ) -> None:
     optimiser.zero_grad(set_to_none=True)
-    public = task.public_loss(model, draws)
+    public = task.public_loss(model, draws, step)
     if public is not None:
         public.backward()  # type: ignore[no-untyped-call]
     for parameter, gradient in zip(private, gradients, strict=True):

@@ -44,14 +44,23 @@ class Trained(Protocol):
     def build(self) -> nn.Module:
         """Return the network with fresh weights, the same for the same global random state."""
 
-    def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
-        """Return the scalar loss of this patient alone; `None` where the patient has nothing to say."""
+    def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
+        """Return the scalar loss of this patient alone; `None` where the patient has nothing to say.
+
+        Whatever is random (augmentation, interpolates, dropped contrasts) comes from `draws`, fresh for every patient.
+        """
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the weights that patients' gradients reach; only these receive noise."""
 
-    def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
-        """Return a scalar loss that no patient enters; its gradient is added without noise."""
+    def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
+        """Return a scalar loss that no patient enters; its gradient is added without noise.
+
+        Args:
+            model: the network.
+            draws: public randomness.
+            step: counted from 0 within a round, so that a part may be left out of some steps.
+        """
 
     def after_step(self, model: nn.Module) -> None:
         """Update whatever follows the weights, such as a running average."""
@@ -97,6 +106,20 @@ class Measured(Protocol):
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return what follows from the released sums, whose entries carry noise of `noise_sd`; server side."""
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """A task that makes patients: whoever trains, judges or shows pictures needs no more of it."""
+
+    def synthetic(self, model: nn.Module | None, count: int, draws: torch.Generator) -> list[PatientTensors]:
+        """Return `count` made patients on the plan's grid, each with its lesion mask; 2-D ones have a single slice.
+
+        Args:
+            model: the stage's network with its trained weights; `None` for a task that measures.
+            count: how many.
+            draws: public randomness.
+        """
 
 
 class Scored(Protocol):

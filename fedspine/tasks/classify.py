@@ -50,7 +50,7 @@ class Classify:
         logits: Tensor = model(network_input(patient))
         return logits.log_softmax(dim=-1).mean(0)
 
-    def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
+    def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return cross-entropy, with no class weights: these would come from other patients."""
         if patient.label < 0 or not patient.has_image:
             return None
@@ -60,7 +60,7 @@ class Classify:
         """Return what patients train: all weights, or norms and head."""
         return chosen_parameters(model, self.options.trained)
 
-    def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
+    def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""
         return None
 

@@ -96,7 +96,7 @@ class Encode:
         weight = known[0, columns]
         return (values[0, columns] * weight).sum() / weight.sum() if bool(weight.any()) else None
 
-    def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
+    def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return symmetric InfoNCE of image and omics against the anchors, plus the score's squared error."""
         assert isinstance(model, Towers)
         values, known = self.rows(patient)
@@ -122,7 +122,7 @@ class Encode:
         """Return all weights."""
         return list(model.parameters())
 
-    def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
+    def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""
         return None
 

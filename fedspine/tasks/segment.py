@@ -51,7 +51,7 @@ class Segment:
         result: Tensor = model(network_input(patient))
         return result
 
-    def patient_loss(self, model: nn.Module, patient: PatientTensors) -> Tensor | None:
+    def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return Dice plus cross-entropy over all slices of the patient taken as one volume."""
         if patient.mask is None or not patient.has_image:
             return None
@@ -64,7 +64,7 @@ class Segment:
         """Return what patients train: all weights, or norms and head."""
         return chosen_parameters(model, self.options.trained)
 
-    def public_loss(self, model: nn.Module, generator: torch.Generator) -> Tensor | None:
+    def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""
         return None
 

@@ -149,7 +149,7 @@ def test_a_patient_on_whom_a_loss_fails_is_a_zero_term_and_its_text_goes_nowhere
 ) -> None:
     secret = "PATIENT_JANE_DOE"
 
-    def broken(self: segment.Segment, model: object, patient: PatientTensors) -> torch.Tensor:
+    def broken(self: segment.Segment, model: object, patient: PatientTensors, draws: object) -> torch.Tensor:
         raise ValueError(f"cannot read /data/{secret}/T1.dcm")
 
     monkeypatch.setattr(segment.Segment, "patient_loss", broken)

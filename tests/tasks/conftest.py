@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 
 import pytest
@@ -28,6 +29,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("standardise", "standardise"),
         Stage("harmonise", "harmonise"),
         Stage("gan", "gan", rounds=2, steps=2),
+        Stage("dcgan", "dcgan", rounds=2, steps=2),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),
         Stage("encode", "encode", rounds=2, steps=2),
@@ -39,6 +41,11 @@ def tiny_plan(seed: int = 0) -> Plan:
     plan = check_plan(Plan("tiny", seed=seed, data=DATA, stage=stages))
     check_tasks(plan)
     return plan
+
+
+def is_trained(stage: Stage) -> bool:
+    """Return whether the stage trains a network rather than measures."""
+    return not hasattr(importlib.import_module(f"fedspine.tasks.{stage.task}"), "MEASURES")
 
 
 def random_patient(generator: torch.Generator, *, complete: bool = False) -> PatientTensors:

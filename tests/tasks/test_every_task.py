@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Stage
 from fedspine.errors import PrivacyError
 from fedspine.privacy.sgd import LOSS_NORM, private_gradient
-from fedspine.tasks._rounds import Strength, measure
+from fedspine.tasks._rounds import Strength, measure, train_round
 from fedspine.tasks._task import Measured, Trained
 from fedspine.wire import schema_of
 
-from .conftest import House, random_patient, tiny_plan
+from .conftest import House, is_trained, random_patient, tiny_plan
 
 STAGES = [stage.name for stage in tiny_plan().stage]
-TRAINED = ["gan", "segment", "classify", "encode"]
+TRAINED = [s.name for s in tiny_plan().stage if is_trained(s)]
 SEED = np.random.default_rng(0)
 
 
@@ -33,7 +34,7 @@ def noiseless_sum(house: House, stage: str, patients: list[PatientTensors], clip
     released = private_gradient(
         task.private_parameters(model),
         patients,
-        lambda patient: task.patient_loss(model, patient),
+        lambda patient: task.patient_loss(model, patient, torch.Generator().manual_seed(0)),
         clip=clip,
         noise_multiplier=0.0,
         expected=1.0,
@@ -94,14 +95,12 @@ def test_a_patient_with_nothing_is_no_error(house: House, stage: str) -> None:
     assert torch.isfinite(noiseless_sum(house, stage, [nobody], 1.0)).all()
 
 
-@pytest.mark.parametrize(
-    "stage", [s.name for s in tiny_plan().stage if s.task in ("gan", "segment", "classify", "encode")]
-)
+@pytest.mark.parametrize("stage", TRAINED)
 def test_only_private_parameters_get_a_patients_gradient(house: House, stage: str) -> None:
     task = house.tasks[stage]
     assert isinstance(task, Trained)
     model = house.models[stage]
-    loss = task.patient_loss(model, random_patient(torch.Generator().manual_seed(1), complete=True))
+    loss = task.patient_loss(model, random_patient(torch.Generator().manual_seed(1), complete=True), torch.Generator())
     assert loss is not None
     chosen = task.private_parameters(model)
     gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
@@ -119,3 +118,38 @@ def test_no_network_keeps_running_statistics_of_patients(house: House, stage: st
 def test_a_network_with_running_statistics_is_never_sent(house: House) -> None:
     with pytest.raises(PrivacyError, match="no buffers"):
         schema_of(house.tasks["segment"], nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)))
+
+
+def test_what_one_patient_draws_at_random_does_not_depend_on_what_others_draw() -> None:
+    patients = [random_patient(torch.Generator().manual_seed(i)) for i in range(3)]
+
+    class Random:
+        loss_bound, betas = 2.0, (0.9, 0.999)
+
+        def __init__(self, greedy: int) -> None:
+            self.greedy, self.drawn = greedy, list[float]()
+
+        def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor:
+            drawn = torch.rand((), generator=draws)
+            torch.rand(self.greedy if patient is patients[0] else 1, generator=draws)
+            self.drawn.append(float(drawn))
+            return next(model.parameters()).sum() * drawn
+
+        def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+            return list(model.parameters())
+
+        def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> None:
+            return None
+
+        def after_step(self, model: nn.Module) -> None:
+            pass
+
+    drawn = []
+    for greedy in (1, 1000):
+        task, model = Random(greedy), nn.Linear(2, 1)
+        optimiser = torch.optim.SGD(model.parameters(), 0.1)
+        stage, noise = Stage("segment", steps=2), np.random.default_rng(3)
+        train_round(task, model, optimiser, patients, stage, Strength(1.0, 0.0), noise, torch.Generator())
+        drawn.append(task.drawn)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 6
