@@ -135,6 +135,9 @@ def test_what_one_patient_draws_at_random_does_not_depend_on_what_others_draw() 
             self.drawn.append(float(drawn))
             return next(model.parameters()).sum() * drawn
 
+        def build(self) -> nn.Module:
+            return nn.Linear(2, 1, bias=False)
+
         def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
             return list(model.parameters())
 
@@ -146,7 +149,8 @@ def test_what_one_patient_draws_at_random_does_not_depend_on_what_others_draw() 
 
     drawn = []
     for greedy in (1, 1000):
-        task, model = Random(greedy), nn.Linear(2, 1)
+        task = Random(greedy)
+        model = task.build()
         optimiser = torch.optim.SGD(model.parameters(), 0.1)
         stage, noise = Stage("segment", steps=2), np.random.default_rng(3)
         train_round(task, model, optimiser, patients, stage, Strength(1.0, 0.0), noise, torch.Generator())
