@@ -72,7 +72,8 @@ def private_gradient(
         if value is None:
             continue
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-        term = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in zip(parameters, gradients, strict=True)]
+        pairs = zip(parameters, gradients, strict=True)
+        term = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in pairs]
         total.add([*_clipped(term, limit), value.detach().clamp(0, loss_bound) * loss_scale])
     *gradients_sum, loss_sum = total.release(noise_multiplier, generator)
     divisor = max(expected, 1.0)
