@@ -1,0 +1,104 @@
+"""A stage trained on lists of patients in memory: for studies and cross-validation, without Flower and without files.
+
+One list is a site: several are a federation, one alone is a hospital by itself, and all patients in one list is what
+pooling would give. The steps are the engines' own (`fedspine.tasks._rounds`) and so are the averaging by patients, the
+optimiser that each site keeps between rounds, and the noise; only messages, ledger and gate are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan, PrivacyPlan, Stage
+from fedspine.privacy.calibrate import calibrate
+from fedspine.privacy.patient_sum import noise_generator, public_generator
+from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, train_round
+from fedspine.tasks._task import Trained, load_weights
+
+Weights = Mapping[str, Tensor]
+
+
+def priced(plan: Plan, stage: Stage, epsilon: float | None, delta: float) -> tuple[Plan, Stage]:
+    """Return plan and stage such that training `stage` alone costs a patient `epsilon` at `delta`.
+
+    Sampling rate and steps are the same at every site, so one noise multiplier gives every site its epsilon.
+
+    Args:
+        plan: any.
+        stage: whatever noise it names is solved for anew.
+        epsilon: `None` trains without privacy.
+        delta: probability with which epsilon may fail.
+    """
+    if epsilon is None:
+        open_plan = replace(plan, privacy=PrivacyPlan("none", plan.privacy.epsilon, delta), stage=(stage,))
+        return open_plan, stage
+    quiet = replace(stage, noise_multiplier=0.0)
+    solved = calibrate(replace(plan, privacy=PrivacyPlan("gaussian", epsilon, delta), stage=(quiet,)))
+    return solved, solved.stage[0]
+
+
+def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed: int) -> dict[str, Tensor]:
+    """Return the weights before round 1: fresh ones from `seed`, after the stage's public steps on `phantoms`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.build()
+    if stage.pretrain_steps:
+        draws = public_generator(seed, "pretrain", stage.name)
+        pretrain(task, model, phantoms, stage.pretrain_steps, stage.pretrain_rate, draws)
+    return _copied(model)
+
+
+def train(
+    task: Trained,
+    plan: Plan,
+    stage: Stage,
+    sites: Sequence[Sequence[PatientTensors]],
+    weights: Weights,
+    *,
+    seed: int,
+    watch: Callable[[int, Weights], None] | None = None,
+) -> nn.Module:
+    """Return the task's network after all rounds of `stage`, in evaluation mode; the same for the same arguments.
+
+    Args:
+        task: what is trained.
+        plan: its mechanism says whether clip and noise are in force; see `priced`.
+        stage: rounds, steps, rates, clip and noise.
+        sites: one list of patients a site.
+        weights: to begin with; see `start`.
+        seed: of sampling, noise and the patients' draws.
+        watch: called after every round with its number, from 1, and the averaged weights.
+    """
+    strength = Strength.of(plan, stage)
+    models = [task.build() for _ in sites]
+    optimisers = [optimiser_of(task, model, stage.learning_rate) for model in models]
+    current = dict(weights)
+    for number in range(1, stage.rounds + 1):
+        for index, (model, optimiser, patients) in enumerate(zip(models, optimisers, sites, strict=True)):
+            load_weights(model, current)
+            noise = noise_generator(seed, "noise", index, stage.name, number)
+            draws = public_generator(seed, "draws", index, stage.name, number)
+            train_round(task, model, optimiser, patients, stage, strength, noise, draws)
+        current = averaged([_copied(model) for model in models], [len(patients) for patients in sites])
+        if watch:
+            watch(number, current)
+    load_weights(models[0], current)
+    return models[0].eval()
+
+
+def averaged(weights: Sequence[Weights], patients: Sequence[int]) -> dict[str, Tensor]:
+    """Return the mean of the sites' weights, each as heavy as its number of patients (FedAvg, McMahan 2017)."""
+    total = sum(patients)
+    return {
+        key: sum((w[key] * (n / total) for w, n in zip(weights, patients, strict=True)), torch.zeros_like(value))
+        for key, value in weights[0].items()
+    }
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
