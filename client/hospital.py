@@ -20,9 +20,10 @@ from fedspine.cohort.patient import Patient
 from fedspine.cohort.prepared import Lazily, prepared
 from fedspine.cohort.site import ROOM, load_cohort
 from fedspine.cohort.split import split
-from fedspine.config import Plan, Site, load_site
+from fedspine.config import Plan
 from fedspine.errors import FedspineError, Refused, SeriesError
 from fedspine.privacy.ledger import Ledger
+from fedspine.site_file import Site, load_site
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fedspine.config import HELD_OUT, TRAIN, Plan, Site, Stage
+from fedspine.config import HELD_OUT, TRAIN, Plan, Stage
 from fedspine.errors import Refused
 from fedspine.privacy.calibrate import plan_epsilon
+from fedspine.site_file import Site
 
 CODES = {
     "task-not-allowed": "the site's policy does not list this task",

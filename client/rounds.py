@@ -13,12 +13,13 @@ from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import admit
 from fedspine.cohort.prepared import mapped
-from fedspine.config import Plan, Site, Stage
+from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.harmony.apply import harmonised
 from fedspine.privacy.accounting import Event
 from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
+from fedspine.site_file import Site
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
 from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make
 from fedspine.wire import ENROL, STAGE, Schema, schema_of

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
-from fedspine.config import Plan, Stage, load_plan, load_site
+from fedspine.config import Plan, Stage, load_plan
 from fedspine.errors import FedspineError, InputError
+from fedspine.site_file import load_site
 
 app = typer.Typer(
     help="Hospitals train together on rare spine tumours; no patient leaves a hospital.",

@@ -1,4 +1,4 @@
-"""What is agreed and what stays: `Plan` travels between server and hospitals, `Site` never leaves its hospital.
+"""What is agreed: `Plan` travels between server and hospitals. What never leaves a hospital is in `site_file`.
 
 Both are strict TOML: an unknown key, a wrong type or a number out of range is one sentence with a suggestion. Where a
 plan and a site disagree, the stricter of the two wins (`client.policy`).
@@ -28,6 +28,13 @@ WINDOWS = ("window-bone", "window-soft-tissue", "window-lung")
 STEPS = dict.fromkeys(("isolate-body", "isolate-lung"), "isolation") | dict.fromkeys(WINDOWS, "window")
 STEPS |= {"scale": "scale", "clahe": "clahe"}
 """What may be done to a CT image, by kind, in the order that steps must stand in; see `cohort.steps`."""
+
+PARTS = ("all", "norms and head", "head")
+"""Which weights patients may train; see `networks.parts`."""
+
+AUGMENTATIONS = ("none", "traditional")
+SERVER_RULES = ("average", "adam")
+"""FedAvg (McMahan 2017), or FedAdam (Reddi 2021) on the step from the old weights to the sites' mean."""
 
 HELD_OUT = "held-out"
 TRAIN = "train"
@@ -91,8 +98,17 @@ class Stage:
         noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
+        trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
+        augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
+        views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
         pretrain_steps: public steps on phantoms at the server before round 1.
-        pretrain_rate: of the optimiser of these steps.
+        pretrain_rate: of the optimiser of these steps, and of `public_steps`.
+        initial: a file of weights to start from, below the plan's folder; what fits is taken, the rest is fresh.
+        public_steps: steps at the server after every round, on phantoms and on what `synthetic` makes, without noise.
+        synthetic: an earlier stage that makes patients, to be used in `public_steps`.
+        server: what the server does with the sites' mean, one of `SERVER_RULES`.
+        server_rate: of the server's Adam.
+        average: decay, a round, of the running average (EMA) of the weights that is kept in the end; 0 keeps the last.
         options: settings of the task's own network, checked by the task.
     """
 
@@ -106,8 +122,17 @@ class Stage:
     noise_multiplier: float = 0.0
     share: float = 1.0
     learning_rate: float = 1e-3
+    trained: str = ""
+    augment: str = "none"
+    views: int = 1
     pretrain_steps: int = 0
     pretrain_rate: float = 3e-3
+    initial: str = ""
+    public_steps: int = 0
+    synthetic: str = ""
+    server: str = "average"
+    server_rate: float = 1e-2
+    average: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -146,30 +171,6 @@ class Plan:
         return hashlib.sha256(plan_text(self).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Site:
-    """A hospital's own policy, `site.toml`; it has the last word and never travels.
-
-    Args:
-        tasks: what the hospital permits.
-        allow_no_privacy: whether a plan with `mechanism = "none"` may run here.
-        max_epsilon: the most that all releases together may cost a patient.
-        max_delta: the largest delta at which epsilon may be stated.
-        minimum_cohort: fewer patients than this and the hospital takes no part.
-        seed: fixes noise and sampling; for tests only, the ledger says so.
-        threads: torch threads; 0 means all cores. Networks for few patients are small, and on a machine that is shared,
-            threads that wait for each other cost more than they bring.
-    """
-
-    tasks: tuple[str, ...] = TASKS
-    allow_no_privacy: bool = False
-    max_epsilon: float = 10.0
-    max_delta: float = 1e-4
-    minimum_cohort: int = 2
-    seed: int | None = None
-    threads: int = 1
-
-
 def load_plan(text: str) -> Plan:
     """Return the plan written in `text` (TOML), names filled in and checked.
 
@@ -177,14 +178,6 @@ def load_plan(text: str) -> Plan:
         ConfigError: with rule, what was found and remedy.
     """
     return check_plan(_named(build(Plan, parse(text, "the plan"), "the plan")))
-
-
-def load_site(folder: Path) -> Site:
-    """Return the policy in `folder/site.toml`, or the default policy where there is none."""
-    path = folder / "site.toml"
-    if not path.exists():
-        return Site()
-    return _check_site(build(Site, parse(read_text(path, "site.toml"), "site.toml"), "site.toml"))
 
 
 def read_text(path: Path, what: str) -> str:
@@ -222,7 +215,8 @@ def _named(plan: Plan) -> Plan:
     return dataclasses.replace(plan, stage=stages)
 
 
-def _demand(holds: bool, rule: str, found: object, remedy: str) -> None:
+def demand(holds: bool, rule: str, found: object, remedy: str) -> None:
+    """Raise ConfigError unless the rule `holds`."""
     if not holds:
         raise ConfigError(rule, str(found), remedy)
 
@@ -232,22 +226,22 @@ def check_plan(plan: Plan) -> Plan:
     privacy, data = plan.privacy, plan.data
     choose = "see docs/how-to/choose-privacy.md"
     known = privacy.mechanism in ("gaussian", "none")
-    _demand(known, "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose)
-    _demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
-    _demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
-    _demand(plan.seed >= 0, "seed must be 0 or more", plan.seed, "mend it")
-    _demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
+    demand(known, "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose)
+    demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
+    demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
+    demand(plan.seed >= 0, "seed must be 0 or more", plan.seed, "mend it")
+    demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
     fits = 8 <= data.size <= 1024 and data.size % 16 == 0
-    _demand(fits, "size must be a multiple of 16 from 16 to 1024", data.size, "mend it")
-    _demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
-    _demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
-    _demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
+    demand(fits, "size must be a multiple of 16 from 16 to 1024", data.size, "mend it")
+    demand(1 <= data.slices <= 512, "slices must lie between 1 and 512", data.slices, "mend the value")
+    demand(0 <= data.held_out < 1, "held_out must lie in [0, 1)", data.held_out, "mend the value")
+    demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
     rule = "levels must be a range of vertebral levels from head to feet"
-    _demand(bool(_LEVELS.fullmatch(data.levels)), rule, "another text", "write C1-S1, T1-T12 or L5")
+    demand(bool(_LEVELS.fullmatch(data.levels)), rule, "another text", "write C1-S1, T1-T12 or L5")
     for what, names in (("contrasts", data.contrasts), ("classes", data.classes), ("omics", data.omics)):
-        _demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
+        demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
     _check_steps(data.steps)
-    _demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")
+    demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")
     seen: dict[str, Stage] = {}
     for stage in plan.stage:
         _check_stage(stage, seen)
@@ -257,41 +251,48 @@ def check_plan(plan: Plan) -> Plan:
 
 def _check_steps(steps: tuple[str, ...]) -> None:
     for name in steps:
-        _demand(name in STEPS, "a step must be known", f"'{name}'", suggestion(name, STEPS))
+        demand(name in STEPS, "a step must be known", f"'{name}'", suggestion(name, STEPS))
     kinds, order = [STEPS[name] for name in steps], list(dict.fromkeys(STEPS.values()))
-    _demand(len(set(kinds)) == len(kinds), "a plan may have one step of each kind", "two of one kind", "keep one")
+    demand(len(set(kinds)) == len(kinds), "a plan may have one step of each kind", "two of one kind", "keep one")
     rule = f"steps must stand in the order {', '.join(order)}"
-    _demand(kinds == sorted(kinds, key=order.index), rule, ", ".join(kinds), "exchange them")
+    demand(kinds == sorted(kinds, key=order.index), rule, ", ".join(kinds), "exchange them")
 
 
 def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
     where = f"stage '{stage.name}'"
     known = stage.task in TASKS
-    _demand(known, f"the task of {where} must be known", f"'{stage.task}'", suggestion(stage.task, TASKS))
-    _demand(stage.name not in earlier, "stage names must differ", f"'{stage.name}' twice", "give one another name")
+    demand(known, f"the task of {where} must be known", f"'{stage.task}'", suggestion(stage.task, TASKS))
+    demand(stage.name not in earlier, "stage names must differ", f"'{stage.name}' twice", "give one another name")
     lettered = all(c.isalnum() or c in "-_" for c in stage.name)
-    _demand(lettered, "a stage's name must be letters, digits, - and _", "others", "rename it")
-    _demand(
-        stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it"
-    )
-    _demand(0 < stage.sample_rate <= 1, f"sample_rate of {where} must lie in (0, 1]", stage.sample_rate, "mend it")
-    _demand(stage.clip > 0, f"clip of {where} must be positive", stage.clip, "mend it")
-    _demand(
+    demand(lettered, "a stage's name must be letters, digits, - and _", "others", "rename it")
+    demand(stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it")
+    demand(0 < stage.sample_rate <= 1, f"sample_rate of {where} must lie in (0, 1]", stage.sample_rate, "mend it")
+    demand(stage.clip > 0, f"clip of {where} must be positive", stage.clip, "mend it")
+    demand(
         stage.noise_multiplier >= 0, f"noise_multiplier of {where} must be positive", stage.noise_multiplier, "mend it"
     )
-    _demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
-    _demand(stage.pretrain_rate > 0, f"pretrain_rate of {where} must be positive", stage.pretrain_rate, "mend it")
-    _demand(stage.pretrain_steps >= 0, f"pretrain_steps of {where} must be 0 or more", stage.pretrain_steps, "mend it")
-    _demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
+    demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
+    demand(stage.pretrain_rate > 0, f"pretrain_rate of {where} must be positive", stage.pretrain_rate, "mend it")
+    demand(stage.pretrain_steps >= 0, f"pretrain_steps of {where} must be 0 or more", stage.pretrain_steps, "mend it")
+    demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
+    _check_learning(stage, earlier, where)
     if stage.task == "evaluate" or stage.of:
-        _demand(stage.of in earlier, f"`of` in {where} must name an earlier stage", f"'{stage.of}'", "name one")
+        demand(stage.of in earlier, f"`of` in {where} must name an earlier stage", f"'{stage.of}'", "name one")
 
 
-def _check_site(site: Site) -> Site:
-    known = set(site.tasks) <= set(TASKS)
-    _demand(known, "tasks in site.toml must be known", "an unknown one", f"use: {', '.join(TASKS)}")
-    _demand(site.max_epsilon > 0, "max_epsilon in site.toml must be positive", site.max_epsilon, "mend it")
-    _demand(0 < site.max_delta < 1, "max_delta in site.toml must lie between 0 and 1", site.max_delta, "mend it")
-    _demand(site.minimum_cohort >= 1, "minimum_cohort in site.toml must be 1 or more", site.minimum_cohort, "mend it")
-    _demand(site.threads >= 0, "threads in site.toml must be 0 or more", site.threads, "mend it")
-    return site
+def _check_learning(stage: Stage, earlier: Mapping[str, Stage], where: str) -> None:
+    for what, value, known in (
+        ("trained", stage.trained or PARTS[0], PARTS),
+        ("augment", stage.augment, AUGMENTATIONS),
+        ("server", stage.server, SERVER_RULES),
+    ):
+        demand(value in known, f"{what} of {where} must be known", f"'{value}'", suggestion(value, known))
+    demand(1 <= stage.views <= 64, f"views of {where} must lie between 1 and 64", stage.views, "mend it")
+    demand(stage.public_steps >= 0, f"public_steps of {where} must be 0 or more", stage.public_steps, "mend it")
+    demand(stage.server_rate > 0, f"server_rate of {where} must be positive", stage.server_rate, "mend it")
+    demand(0 <= stage.average < 1, f"average of {where} must lie in [0, 1)", stage.average, "mend it")
+    makes = not stage.synthetic or stage.synthetic in earlier
+    demand(makes, f"synthetic of {where} must name an earlier stage", f"'{stage.synthetic}'", "name one")
+    inside = not Path(stage.initial).is_absolute() and ".." not in Path(stage.initial).parts
+    rule = f"initial of {where} must be a path below the plan's folder"
+    demand(inside, rule, "another place", "copy the weights beside the plan")

@@ -15,11 +15,12 @@ from client.hospital import Hospital
 from client.page import write_local_results
 from fedspine.cohort.patient import CONTRASTS, Cohort
 from fedspine.cohort.site import load_cohort
-from fedspine.config import DataPlan, Plan, check_plan, load_site
+from fedspine.config import DataPlan, Plan, check_plan
 from fedspine.errors import ConfigError, InputError
 from fedspine.phantom.genome import MARKERS
 from fedspine.privacy.calibrate import calibrate
 from fedspine.report.pages import write_reports
+from fedspine.site_file import load_site
 from fedspine.tasks._task import check_networks, check_tasks
 from server.coordinate import coordinate
 from server.runner import Watcher

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fedspine.config import TASKS, Site, load_plan, load_site, plan_text
+from fedspine.config import TASKS, load_plan, plan_text
 from fedspine.errors import ConfigError
 from fedspine.plans.default import TEXT, default_plan
+from fedspine.site_file import Site, load_site
 from fedspine.tasks._task import check_tasks
 
 MINIMAL = 'name = "p"\n[[stage]]\ntask = "segment"\n'
@@ -49,6 +50,16 @@ def test_names_are_filled_in_and_dashes_are_as_good_as_underscores() -> None:
         (MINIMAL + "rounds = 0\n", "rounds and steps"),
         (MINIMAL + "sample_rate = 1.5\n", "sample_rate"),
         (MINIMAL + "clip = 0.0\n", "clip"),
+        (MINIMAL + 'trained = "hed"\n', "did you mean 'head'?"),
+        (MINIMAL + 'augment = "traditonal"\n', "did you mean 'traditional'?"),
+        (MINIMAL + 'server = "sgd"\n', "server of stage 'segment' must be known"),
+        (MINIMAL + "views = 0\n", "views"),
+        (MINIMAL + "public_steps = -1\n", "public_steps"),
+        (MINIMAL + "server_rate = 0.0\n", "server_rate"),
+        (MINIMAL + "average = 1.0\n", "average"),
+        (MINIMAL + 'synthetic = "nobody"\n', "must name an earlier stage"),
+        (MINIMAL + 'initial = "../other.safetensors"\n', "below the plan's folder"),
+        (MINIMAL + 'initial = "/other.safetensors"\n', "below the plan's folder"),
         (MINIMAL + '[[stage]]\ntask = "segment"\n', "stage names must differ"),
         (MINIMAL + '[[stage]]\ntask = "evaluate"\nof = "nobody"\n', "must name an earlier stage"),
         ("name = ", "must be TOML"),

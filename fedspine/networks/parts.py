@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from torch import nn
 
+from fedspine.config import PARTS
 from fedspine.errors import ConfigError
-
-PARTS = ("all", "norms and head")
 
 
 def chosen_parameters(model: nn.Module, part: str) -> list[nn.Parameter]:
-    """Return the weights of `part`: all, or the affine weights of normalisation layers and the last layer.
+    """Return the weights of `part`: all, the last layer, or it and the affine weights of normalisation layers.
 
     Under differential privacy noise grows with the square root of the number of trained weights, while the clipped
     signal does not; a network that phantoms have pre-trained needs only its scales and its head moved.
     """
     if part not in PARTS:
-        raise ConfigError("trained must be 'all' or 'norms and head'", f"'{part}'", "use one of them")
+        raise ConfigError("trained must be known", f"'{part}'", f"use one of: {', '.join(PARTS)}")
     if part == "all":
         return list(model.parameters())
     layers = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
-    kept = [m for m in layers if isinstance(m, nn.GroupNorm | nn.LayerNorm)]
+    kept = [m for m in layers if part != "head" and isinstance(m, nn.GroupNorm | nn.LayerNorm)]
     return [p for m in [*kept, layers[-1]] for p in m.parameters(recurse=False)]

@@ -25,10 +25,9 @@ CONFUSION, HISTOGRAM = 0.8, 0.6
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage; `widths` are the channels of the ResNet's stages, `trained` see `networks.parts`."""
+    """Settings of the stage; `widths` are the channels of the ResNet's stages."""
 
     widths: tuple[int, ...] = (8, 16, 32, 32)
-    trained: str = "norms and head"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Classify:
     channels: int
     classes: int
     options: Options
+    trained: str = "norms and head"
     loss_bound: float = 2.0
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -58,7 +58,7 @@ class Classify:
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return what patients train: all weights, or norms and head."""
-        return chosen_parameters(model, self.options.trained)
+        return chosen_parameters(model, self.trained)
 
     def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""
@@ -98,4 +98,5 @@ class Classify:
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Classify:
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    return Classify(2 * len(plan.data.contrasts), max(len(plan.data.classes), 2), options)
+    channels, classes = 2 * len(plan.data.contrasts), max(len(plan.data.classes), 2)
+    return Classify(channels, classes, options, stage.trained or "norms and head")

@@ -27,10 +27,9 @@ UNIT = 1 / math.sqrt(2)
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage; `features` are the U-Net's six widths, `trained` see `networks.parts`."""
+    """Settings of the stage; `features` are the U-Net's six widths."""
 
     features: tuple[int, ...] = (8, 8, 16, 32, 64, 8)
-    trained: str = "norms and head"
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Segment:
 
     channels: int
     options: Options
+    trained: str = "norms and head"
     loss_bound: float = 2.0
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -62,7 +62,7 @@ class Segment:
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return what patients train: all weights, or norms and head."""
-        return chosen_parameters(model, self.options.trained)
+        return chosen_parameters(model, self.trained)
 
     def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
         """Return nothing: phantoms are used before round 1."""
@@ -105,4 +105,4 @@ class Segment:
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Segment:
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    return Segment(2 * len(plan.data.contrasts), options)
+    return Segment(2 * len(plan.data.contrasts), options, stage.trained or "norms and head")

@@ -19,12 +19,13 @@ from fedspine.cohort.deidentify import keyring
 from fedspine.cohort.prepared import Lazily
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, PrivacyPlan, Site, Stage
+from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.errors import EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
 from fedspine.privacy.accounting import Event
 from fedspine.privacy.ledger import Entry, paid_by, read_chain
+from fedspine.site_file import Site
 from fedspine.wire import STAGE, Schema, digest
 
 SCHEMA: Schema = {"weight": (torch.float32, (2, 3))}
