@@ -90,11 +90,13 @@ class FollowUp:
         months: since the baseline, in months of 30.4375 days.
         volumes: as `Patient.volumes`.
         mask: as `Patient.mask`, on one of these volumes.
+        levels: as `Patient.levels`.
     """
 
     months: float = field(repr=False)
     volumes: Mapping[str, Volume] = field(repr=False)
     mask: Volume | None = field(default=None, repr=False)
+    levels: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,7 @@ class Patient:
         level: vertebral level as a free word.
         omics: (column,) float64 in the order of `Cohort.omics_columns`; NaN where missing. `None` without a row.
         follow_up: later studies, the earliest first.
+        levels: (level, 3), centres of the vertebrae `cohort.levels.VERTEBRAE` in LPS millimetres; NaN where unknown.
     """
 
     identifier: str = field(repr=False)
@@ -125,6 +128,7 @@ class Patient:
     level: str | None = field(default=None, repr=False)
     omics: NDArray[np.float64] | None = field(default=None, repr=False)
     follow_up: tuple[FollowUp, ...] = field(default=(), repr=False)
+    levels: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def find(self, name: str) -> Volume | None:
         """Return the volume that a plan calls `name`, one of `CONTRAST_NAMES`, or `None`.

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedspine.cohort.grid import as_read
+from fedspine.cohort.levels import grid_places
 from fedspine.cohort.patient import AIR_HU, Patient, Volume
 from fedspine.cohort.steps import isolated, shown
 from fedspine.config import DataPlan
@@ -39,6 +40,9 @@ class PatientTensors:
         label: index into the plan's classes, or -1.
         omics: (column,) float32, asinh of the value within ±`OMICS_BOUND`; zero where missing.
         omics_present: (column,) float32, 1 where measured.
+        levels: (level, 3) float32, the centre of each of `cohort.levels.VERTEBRAE` as (slice, row, column) on this
+            grid, whole numbers in the middle of a pixel; NaN where it is unknown or not in the image. `None` where
+            nobody looked.
     """
 
     images: Tensor = field(repr=False)
@@ -47,6 +51,7 @@ class PatientTensors:
     label: int = field(repr=False)
     omics: Tensor = field(repr=False)
     omics_present: Tensor = field(repr=False)
+    levels: Tensor | None = field(default=None, repr=False)
 
     @property
     def has_image(self) -> bool:
@@ -79,7 +84,8 @@ def to_tensors(
     if not volumes:
         return bare
     lesion = None if patient.mask is None else _upright(patient.mask)
-    reference = lesion if lesion is not None else next(iter(volumes.values()))
+    reference = _reference(patient, plan)
+    assert reference is not None
     chosen = _chosen_slices(reference.voxels.shape[0], plan.slices)
     images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
     for index, contrast in enumerate(plan.contrasts):
@@ -98,12 +104,43 @@ def to_tensors(
 
 
 def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
-    """Return what `to_tensors` makes but for images and mask: one empty slice, no mask. No voxel is read."""
+    """Return what `to_tensors` makes but for images and mask: one empty slice, no mask. No voxel is read.
+
+    The places of the levels are those on the whole grid.
+    """
     omics, omics_present = _omics(patient.omics, columns, plan.omics)
     label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
     present = torch.tensor([float(patient.find(c) is not None) for c in plan.contrasts])
     empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
-    return PatientTensors(empty, present, None, label, omics, omics_present)
+    return PatientTensors(empty, present, None, label, omics, omics_present, _levels(patient, plan))
+
+
+def _reference(patient: Patient, plan: DataPlan) -> Volume | None:
+    """Return the volume whose grid counts, upright: the mask, or else the first contrast."""
+    volumes = [found for c in plan.contrasts if (found := patient.find(c)) is not None]
+    if not volumes:
+        return None
+    return _upright(patient.mask if patient.mask is not None else volumes[0])
+
+
+def _levels(patient: Patient, plan: DataPlan) -> Tensor | None:
+    """Return the places of the levels on the plan's grid, or `None`; see `PatientTensors.levels`."""
+    reference = _reference(patient, plan)
+    if patient.levels is None or reference is None:
+        return None
+    slices, rows, columns = reference.voxels.shape
+    places = grid_places(patient.levels, reference.affine)
+    chosen = np.array(_chosen_slices(slices, plan.slices))
+    step = slices / len(chosen)
+    places[:, 0] = (places[:, 0] - chosen[0]) / step
+    fitted = _fitted(rows, columns, reference.spacing_mm[1:], plan.size)
+    for axis, side, (length, offset) in zip((1, 2), (rows, columns), fitted, strict=True):
+        places[:, axis] = (places[:, axis] + 0.5) * length / side - 0.5 + offset
+    last = np.array([len(chosen) - 0.5, plan.size - 0.5, plan.size - 0.5])
+    with np.errstate(invalid="ignore"):
+        seen = ((places >= -0.5) & (places <= last)).all(1)
+    places[~seen] = np.nan
+    return torch.from_numpy(places.astype(np.float32))
 
 
 def _omics(
@@ -177,14 +214,18 @@ def _normalised(values: NDArray[np.float32], contrast: str) -> NDArray[np.float3
 def _square(values: Tensor, spacing_mm: tuple[float, ...], size: int) -> Tensor:
     """Resize (slice, row, column) to (slice, size, size) with square pixels, padding the shorter side with zeros."""
     _, rows, columns = values.shape
-    height_mm, width_mm = rows * spacing_mm[0], columns * spacing_mm[1]
-    field_mm = max(height_mm, width_mm)
-    height, width = (max(1, round(size * side / field_mm)) for side in (height_mm, width_mm))
+    (height, top), (width, left) = _fitted(rows, columns, spacing_mm, size)
     resized = values.unsqueeze(1)
     if (height, width) != (rows, columns):
         resized = F.interpolate(resized, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    top, left = (size - height) // 2, (size - width) // 2
     return F.pad(resized, (left, size - width - left, top, size - height - top)).squeeze(1)
+
+
+def _fitted(rows: int, columns: int, spacing_mm: tuple[float, ...], size: int) -> tuple[tuple[int, int], ...]:
+    """Return (length, offset) in pixels of the plan's grid that an image takes up along rows and along columns."""
+    sides_mm = (rows * spacing_mm[0], columns * spacing_mm[1])
+    lengths = [max(1, round(size * side / max(sides_mm))) for side in sides_mm]
+    return tuple((length, (size - length) // 2) for length in lengths)
 
 
 def largest_lesion_slices(patients: Sequence[PatientTensors]) -> tuple[Tensor, Tensor, list[int]]:

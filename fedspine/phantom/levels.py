@@ -9,14 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedspine.cohort.levels import VERTEBRAE
 from fedspine.errors import InputError
 
-LEVELS = (
-    *(f"C{number}" for number in range(1, 8)),
-    *(f"T{number}" for number in range(1, 13)),
-    *(f"L{number}" for number in range(1, 6)),
-    *(f"S{number}" for number in range(1, 4)),
-)
+LEVELS = (*VERTEBRAE, "S2", "S3")
 """Vertebral levels from head to feet; C1 is a ring without a body, and the dens of C2 stands in it."""
 COUNT = len(LEVELS)
 CONUS = LEVELS.index("L1")

@@ -21,6 +21,7 @@ from fedspine.phantom.implant import Implant
 from fedspine.phantom.lesion import Lesion
 from fedspine.phantom.levels import EVERY_LEVEL, LEVELS, parse_levels
 from fedspine.phantom.person import GRAPH, Request
+from fedspine.phantom.places import level_places
 from fedspine.phantom.scanner import CONTRASTS, ScannerModel
 from fedspine.phantom.tumour import TumourType
 from fedspine.phantom.view import View
@@ -91,6 +92,12 @@ class Phantom:
     def level(self) -> str:
         """Vertebral level of the lesion; in a normal person that near the middle of the image."""
         return LEVELS[self.view.level]
+
+    @property
+    def levels_mm(self) -> NDArray[np.float64]:
+        """(level, 3), where the vertebrae that the image shows lie, see `cohort.levels.VERTEBRAE`; LPS millimetres."""
+        affine = image_affine(self.view)
+        return np.asarray(level_places(self.anatomy, self.wear, self.view) @ affine[:3, :3].T + affine[:3, 3])
 
     def scan(
         self,
@@ -170,4 +177,5 @@ def to_patient(
         event=event,
         level=phantom.level,
         omics=phantom.omics,
+        levels=phantom.levels_mm,
     )
