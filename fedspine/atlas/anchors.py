@@ -6,6 +6,7 @@ from patients. Anchors are drawn from the plan's seed at the server; what hospit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from weakref import WeakKeyDictionary
@@ -36,10 +37,13 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
         count: how many.
         purpose: tells draws apart: 0 anchors, 1 pre-training, 2 examples for the report.
     """
+    return on_grid(plan, _drawn(plan, count, purpose), purpose)
+
+
+def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[PatientTensors]:
+    """Return phantoms on the plan's grid, with its classes and its omics columns; see `phantoms`."""
     data = plan.data
-    tensors = [
-        to_tensors(_relabelled(patient, data.classes), OMICS_COLUMNS, data) for patient in _drawn(plan, count, purpose)
-    ]
+    tensors = [to_tensors(_relabelled(patient, data.classes), OMICS_COLUMNS, data) for patient in patients]
     foreign = torch.tensor([name not in OMICS_COLUMNS for name in data.omics])
     if bool(foreign.any()):
         random = np.random.default_rng([plan.seed, purpose])
@@ -97,9 +101,12 @@ def prior(plan: Plan) -> dict[str, Tensor]:
 def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
     data = plan.data
     shape = (data.slices, data.size, data.size)
-    # phantoms are scanned in one plane; which of a plan's names that is, `Patient.find` knows
-    contrasts = tuple(dict.fromkeys(name.split(" ")[0] for name in data.contrasts))
-    return _public(count, 1000 * plan.seed + purpose, contrasts, shape, data.levels)
+    return _public(count, 1000 * plan.seed + purpose, scanned(data.contrasts), shape, data.levels)
+
+
+def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the bare names of contrasts: phantoms have one plane, and which name that is, `Patient.find` knows."""
+    return tuple(dict.fromkeys(name.split(" ")[0] for name in contrasts))
 
 
 @lru_cache(maxsize=2)

@@ -67,12 +67,18 @@ def stream(entropy: Entropy, name: str) -> np.random.Generator:
 
 
 def run(
-    graph: Graph, entropy: Entropy, do: Mapping[str, Any] | None = None, wanted: Sequence[str] = ()
+    graph: Graph,
+    entropy: Entropy,
+    do: Mapping[str, Any] | None = None,
+    wanted: Sequence[str] = (),
+    own: Mapping[str, Entropy] | None = None,
 ) -> dict[str, Any]:
     """Draw every node, or only those that the `wanted` ones need, and return the values by name.
 
-    A node in `do` is set, not drawn.
+    A node in `do` is set, not drawn; one in `own` is drawn by entropy of its own, so that its chance can be drawn anew
+    while all other chance stays.
     """
+    streams = own or {}
     forced = dict(do or {})
     needed = ancestors(graph, wanted) if wanted else {node.name for node in graph}
     unknown = set(forced) - {node.name for node in graph}
@@ -84,7 +90,7 @@ def run(
             values[node.name] = forced[node.name]
         elif node.name in needed:
             parents = {parent: values[parent] for parent in node.parents}
-            values[node.name] = node.draw(stream(entropy, node.name), **parents)
+            values[node.name] = node.draw(stream(streams.get(node.name, entropy), node.name), **parents)
     return values
 
 

@@ -62,6 +62,7 @@ class Phantom:
         mask: lesion mask, uint8 (slice, row, column) in the image's grid; empty in a normal person.
         scanner: the hospital's scanner that the examination falls to.
         months: since the first examination.
+        own: entropy of the nodes that do not follow `entropy`; see `phantom.variation`.
     """
 
     entropy: Entropy = field(repr=False)
@@ -87,6 +88,7 @@ class Phantom:
     mask: NDArray[np.uint8] = field(repr=False)
     scanner: ScannerModel = field(repr=False)
     months: float
+    own: Mapping[str, Entropy] = field(repr=False, default_factory=dict)
 
     @property
     def level(self) -> str:
@@ -111,11 +113,11 @@ class Phantom:
         noise. With one, another scan of the same person.
         """
         subject = Subject(self.anatomy, self.view, self.tissues, self.table, self.unevenness)
-        return acquire(subject, scanner, contrasts, generator or stream(self.entropy, "images"))
+        return acquire(subject, scanner, contrasts, generator or stream(self.own.get("images", self.entropy), "images"))
 
     def given(self, **do: Any) -> Phantom:
         """Return the same person had these nodes of the graph been other than they were; all other chance is kept."""
-        return _phantom(self.entropy, {**self.do, **do})
+        return compose(self.entropy, {**self.do, **do}, self.own)
 
     def follow_up(self, months: float) -> Phantom:
         """Return the same person `months` later: the tumour has grown, the patient lies a little differently."""
@@ -150,12 +152,13 @@ def draw(
         do["label"] = label
     if hospital is not None:
         do["hospital"] = hospital
-    return _phantom(entropy_from(generator), do)
+    return compose(entropy_from(generator), do)
 
 
-def _phantom(entropy: Entropy, do: Mapping[str, Any]) -> Phantom:
-    values = run(GRAPH, entropy, do, wanted=_KEPT)
-    return Phantom(entropy=entropy, do=do, **{name: values[name] for name in _KEPT})
+def compose(entropy: Entropy, do: Mapping[str, Any], own: Mapping[str, Entropy] | None = None) -> Phantom:
+    """Return the person whose chance is `entropy`, but for nodes that `do` sets or that have entropy of their `own`."""
+    values = run(GRAPH, entropy, do, wanted=_KEPT, own=own)
+    return Phantom(entropy=entropy, do=do, own=own or {}, **{name: values[name] for name in _KEPT})
 
 
 def to_patient(

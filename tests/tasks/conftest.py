@@ -30,6 +30,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("harmonise", "harmonise"),
         Stage("gan", "gan", rounds=2, steps=2),
         Stage("dcgan", "dcgan", rounds=2, steps=2),
+        Stage("phantom_votes", "phantom_votes", options={"candidates": 6}),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),
         Stage("encode", "encode", rounds=2, steps=2),
