@@ -49,12 +49,12 @@ class DataPlan:
         classes: labels in order; a patient with another label counts as unlabelled.
         omics: columns in order.
         markers: the omics columns that the pseudo-genomic score summarises (after standardising, by their mean).
-        size: pixels of the square in-plane grid.
-        slices: slices used per patient.
+        size, slices: pixels of the square in-plane grid; slices used per patient.
         held_out: share of patients kept from training, for `evaluate`.
         levels: part of the spine that public phantoms show, such as "C1-S1", "T1-T12" or "L5"; hospitals' images are
             used whatever they show.
         steps: what is done to CT images before, some of `STEPS`.
+        structures: what mask values 1, 2, … stand for; without it, whatever is not 0 is the lesion.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ class DataPlan:
     held_out: float = 0.25
     levels: str = "C1-S1"
     steps: tuple[str, ...] = ()
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ def check_plan(plan: Plan) -> Plan:
     demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
     rule = "levels must be a range of vertebral levels from head to feet"
     demand(bool(_LEVELS.fullmatch(data.levels)), rule, "another text", "write C1-S1, T1-T12 or L5")
-    for what, names in (("contrasts", data.contrasts), ("classes", data.classes), ("omics", data.omics)):
+    for what in ("contrasts", "classes", "omics", "structures"):
+        names = getattr(data, what)
         demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")
     _check_steps(data.steps)
     demand(set(data.markers) <= set(data.omics), "markers must be omics columns", "another name", "mend the list")

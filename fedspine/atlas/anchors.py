@@ -101,7 +101,7 @@ def prior(plan: Plan) -> dict[str, Tensor]:
 def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
     data = plan.data
     shape = (data.slices, data.size, data.size)
-    return _public(count, 1000 * plan.seed + purpose, scanned(data.contrasts), shape, data.levels)
+    return _public(count, 1000 * plan.seed + purpose, scanned(data.contrasts), shape, data.levels, data.structures)
 
 
 def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
@@ -111,6 +111,11 @@ def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=2)
 def _public(
-    count: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str
+    count: int,
+    seed: int,
+    contrasts: tuple[str, ...],
+    shape: tuple[int, int, int],
+    levels: str,
+    structures: tuple[str, ...],
 ) -> tuple[Patient, ...]:
-    return public_patients(count, seed, contrasts=contrasts, shape=shape, levels=levels)
+    return public_patients(count, seed, contrasts=contrasts, shape=shape, levels=levels, structures=structures)

@@ -88,7 +88,10 @@ def refusal(error: SeriesError) -> Entry:
 
 
 def read_mask(drawing: Drawing) -> tuple[int, Mask]:
-    """Return the number of the target that the mask was drawn on, and the mask on its grid, 1 inside.
+    """Return the number of the target that the mask was drawn on, and the mask on its grid.
+
+    Whole numbers from 0 to 255 are kept, since they may tell structures apart (a plan's `structures`), and so are the
+    numbers of a SEG's segments; of anything else, whatever is not 0 is 1.
 
     Raises:
         SeriesError: when the file is broken or lies on none of the targets.
@@ -129,7 +132,7 @@ def _read_nifti(drawing: Drawing) -> tuple[int, Mask]:
     values = np.asarray(image.dataobj).reshape(grid.shape)
     if not np.isfinite(values).all():
         raise SeriesError("a mask must hold finite numbers", "infinite or missing values", "save it again")
-    return number, _placed(values != 0, grid, drawing.targets[number].grid)
+    return number, _placed(_numbered(values), grid, drawing.targets[number].grid)
 
 
 def _read_segmentation(drawing: Drawing) -> tuple[int, Mask]:
@@ -145,9 +148,17 @@ def _read_segmentation(drawing: Drawing) -> tuple[int, Mask]:
     fractional = str(seg.SegmentationType) == "FRACTIONAL"
     options = {} if fractional else {"combine_segments": True, "skip_overlap_checks": True}
     array = np.asarray(seg.get_volume(**options).array)
-    values = array >= FRACTION if fractional else array != 0
-    values = np.any(values, axis=-1) if values.ndim == 4 else values
-    return number, _placed(values, grid, drawing.targets[number].grid)
+    if fractional:  # (slice, row, column, segment), or without the last where there is one
+        array = array[..., None] if array.ndim == 3 else array
+        array = np.where((array >= FRACTION).any(-1), array.argmax(-1) + 1, 0)
+    return number, _placed(_numbered(array), grid, drawing.targets[number].grid)
+
+
+def _numbered(values: NDArray[Any]) -> Mask:
+    """Return a mask's values as uint8: those that number structures as they are, else 1 where they are not 0."""
+    if values.size and values.min() >= 0 and values.max() <= 255 and not np.mod(values, 1).any():
+        return np.asarray(values, np.uint8)
+    return np.asarray(values != 0, np.uint8)
 
 
 def _within(grid: Grid, reference: str, targets: Sequence[Target]) -> int:
@@ -168,8 +179,8 @@ def _another_grid() -> SeriesError:
     )
 
 
-def _placed(values: NDArray[np.bool_], grid: Grid, target: Grid) -> Mask:
-    """Return `values` as uint8 on the target's (slice, row, column)."""
+def _placed(values: Mask, grid: Grid, target: Grid) -> Mask:
+    """Return `values` on the target's (slice, row, column)."""
     place = placement(grid, target)
     if place is None:
         raise _broken()

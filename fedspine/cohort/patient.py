@@ -107,7 +107,8 @@ class Patient:
         identifier: the pseudonym that the site's key gives to the hospital's own id; never sent either.
         volumes: name to volume: each contrast in the patient's main plane, or if need be another, under the contrast's
             name (`T2`), and further planes under names such as `T2 axial`. All are of one study, the baseline.
-        mask: lesion mask, uint8 (slice, row, column), nonzero inside; its affine is that of one of `volumes`.
+        mask: lesion mask, or structures by number, uint8 (slice, row, column), nonzero inside; its affine is that of
+            one of `volumes`.
         label: the diagnosis as a free word.
         grade: biopsy grade.
         time: months of follow-up.

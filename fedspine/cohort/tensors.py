@@ -36,7 +36,8 @@ class PatientTensors:
     Args:
         images: (slice, contrast, row, column) float32, about [0, 1]; zero where a contrast is missing.
         present: (contrast,) float32, 1 where the contrast was acquired.
-        mask: (slice, 1, row, column) float32 in {0, 1}, or `None`.
+        mask: (slice, structure, row, column) float32 in {0, 1}, or `None`; a plan without structures has one, the
+            lesion.
         label: index into the plan's classes, or -1.
         omics: (column,) float32, asinh of the value within ±`OMICS_BOUND`; zero where missing.
         omics_present: (column,) float32, 1 where measured.
@@ -57,6 +58,11 @@ class PatientTensors:
     def has_image(self) -> bool:
         """Whether any of the plan's contrasts was acquired."""
         return bool(self.present.any())
+
+    @property
+    def lesion(self) -> Tensor | None:
+        """(slice, 1, row, column): where any structure is, for whoever asks only that; the mask itself without any."""
+        return self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask.amax(1, keepdim=True)
 
     def with_images(self, images: Tensor, mask: Tensor | None) -> PatientTensors:
         """Return the patient with these images and this mask."""
@@ -98,9 +104,17 @@ def to_tensors(
             images[:, index] = _square(scaled, reference.spacing_mm[1:], plan.size)
     mask = None
     if lesion is not None:
-        inside = (np.asarray(lesion.voxels[chosen]) != 0).astype(np.float32)
-        mask = (_square(torch.from_numpy(inside), reference.spacing_mm[1:], plan.size) > 0.5).float().unsqueeze(1)
+        inside = _structures(np.asarray(lesion.voxels[chosen]), plan)
+        shown_on = [_square(torch.from_numpy(one), reference.spacing_mm[1:], plan.size) for one in inside]
+        mask = (torch.stack(shown_on, dim=1) > 0.5).float()
     return bare.with_images(images, mask)
+
+
+def _structures(values: NDArray[np.generic], plan: DataPlan) -> list[NDArray[np.float32]]:
+    """Return where each of the plan's structures is in a mask, or else where the lesion is, as 1 and 0."""
+    if not plan.structures:
+        return [(values != 0).astype(np.float32)]
+    return [(values == number).astype(np.float32) for number in range(1, len(plan.structures) + 1)]
 
 
 def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -> PatientTensors:
@@ -234,7 +248,7 @@ def largest_lesion_slices(patients: Sequence[PatientTensors]) -> tuple[Tensor, T
     Returns:
         images (patient, contrast, row, column), masks (patient, row, column), and which slice it is.
     """
-    masks = [patient.mask for patient in patients if patient.mask is not None]
+    masks = [patient.lesion for patient in patients if patient.lesion is not None]
     slices = [int(mask.flatten(1).sum(1).argmax()) for mask in masks]
     images = [patient.images[index] for patient, index in zip(patients, slices, strict=True)]
     return torch.stack(images), torch.stack([m[i, 0] for m, i in zip(masks, slices, strict=True)]), slices

@@ -35,7 +35,7 @@ def features(patient: PatientTensors, mask: Tensor | None = None) -> tuple[Tenso
     Returns:
         values (feature,) float32, zero where unknown, within ±`BOUND`; known (feature,) float32 in {0, 1}.
     """
-    lesion = patient.mask if patient.mask is not None else mask
+    lesion = patient.lesion if patient.lesion is not None else mask
     inside = lesion[:, 0] > 0.5 if lesion is not None else None
     values: list[Tensor] = []
     known: list[float] = []

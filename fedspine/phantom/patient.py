@@ -23,6 +23,7 @@ from fedspine.phantom.levels import EVERY_LEVEL, LEVELS, parse_levels
 from fedspine.phantom.person import GRAPH, Request
 from fedspine.phantom.places import level_places
 from fedspine.phantom.scanner import CONTRASTS, ScannerModel
+from fedspine.phantom.structures import STRUCTURES, structure_mask
 from fedspine.phantom.tumour import TumourType
 from fedspine.phantom.view import View
 from fedspine.phantom.wear import Wear
@@ -115,6 +116,12 @@ class Phantom:
         subject = Subject(self.anatomy, self.view, self.tissues, self.table, self.unevenness)
         return acquire(subject, scanner, contrasts, generator or stream(self.own.get("images", self.entropy), "images"))
 
+    def structure_mask(self, names: Sequence[str]) -> NDArray[np.uint8] | None:
+        """Return where these structures are, see `structures.structure_mask`; `None` if phantoms do not know one."""
+        if not set(names) <= set(STRUCTURES):
+            return None
+        return structure_mask(self.tissues, names, "" if self.tumour is None else self.tumour.compartment)
+
     def given(self, **do: Any) -> Phantom:
         """Return the same person had these nodes of the graph been other than they were; all other chance is kept."""
         return compose(self.entropy, {**self.do, **do}, self.own)
@@ -167,13 +174,18 @@ def to_patient(
     scanner: ScannerModel,
     generator: np.random.Generator | None = None,
     contrasts: Sequence[str] = CONTRASTS,
+    structures: Sequence[str] = (),
 ) -> Patient:
-    """Scan a phantom and return it as a hospital would know it: complete, with a mask (empty in a normal person)."""
+    """Scan a phantom and return it as a hospital would know it: complete, with a mask (empty in a normal person).
+
+    The mask is the lesion's or, where `structures` are named, theirs by number; without one if a name is foreign.
+    """
     time, event = phantom.outcome
+    mask = phantom.structure_mask(structures) if structures else phantom.mask
     return Patient(
         identifier=identifier,
         volumes=phantom.scan(scanner, generator, contrasts),
-        mask=Volume(phantom.mask, image_affine(phantom.view), "other", Scanner()),
+        mask=None if mask is None else Volume(mask, image_affine(phantom.view), "other", Scanner()),
         label=phantom.label,
         grade=phantom.grade,
         time=time,

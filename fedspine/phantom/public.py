@@ -19,23 +19,31 @@ def public_patients(
     contrasts: tuple[str, ...],
     shape: tuple[int, int, int] = (8, 64, 64),
     levels: str = EVERY_LEVEL,
+    structures: tuple[str, ...] = (),
 ) -> tuple[Patient, ...]:
     """Return `count` phantoms, classes in turn, each on a scanner drawn at random.
 
     Every patient is drawn from its own stream: the first ten of twenty are the ten of ten. The same seed gives the same
     voxels on every machine. A contrast that no scanner knows is absent. `levels` is the part of the spine that is
-    shown, such as "C1-C7". Where all contrasts are CT, the phantoms are chests with lung nodules, without omics.
+    shown, such as "C1-C7". `structures` are those of the mask; the lesion alone if none is named, and no mask if one
+    is not in `structures.STRUCTURES`. Where all contrasts are CT, the phantoms are chests with lung nodules, without
+    omics.
     """
     if count < 0 or seed < 0:
         raise InputError("the number of phantoms and their seed must be 0 or more", "a negative number", "raise it")
     if contrasts and all(contrast.split()[0] == "CT" for contrast in contrasts):
-        return public_lungs(count, seed, shape)
-    return tuple(_public_patient(index, seed, contrasts, shape, levels) for index in range(count))
+        return public_lungs(count, seed, shape, structures)
+    return tuple(_public_patient(index, seed, contrasts, shape, levels, structures) for index in range(count))
 
 
 def _public_patient(
-    index: int, seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str
+    index: int,
+    seed: int,
+    contrasts: tuple[str, ...],
+    shape: tuple[int, int, int],
+    levels: str,
+    structures: tuple[str, ...],
 ) -> Patient:
     generator = np.random.default_rng([seed, index])
     phantom = draw(generator, label=CLASSES[index % len(CLASSES)], shape=shape, levels=levels)
-    return to_patient(phantom, f"phantom-{index:04d}", phantom.scanner, contrasts=contrasts)
+    return to_patient(phantom, f"phantom-{index:04d}", phantom.scanner, contrasts=contrasts, structures=structures)

@@ -66,11 +66,11 @@ class Dcgan:
 
     def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return the critic's loss on the patient's real slices that hold a lesion, and their masks."""
-        if patient.mask is None or not patient.has_image or not bool(patient.mask.any()):
+        if patient.lesion is None or not patient.has_image or not bool(patient.lesion.any()):
             return None
-        shown = patient.mask.flatten(1).any(1)
+        shown = patient.lesion.flatten(1).any(1)
         images = F.adaptive_avg_pool2d(patient.images[shown].clamp(0, 1), self.options.size)
-        masks = F.adaptive_max_pool2d(patient.mask[shown], self.options.size)
+        masks = F.adaptive_max_pool2d(patient.lesion[shown], self.options.size)
         present = patient.present.expand(len(images), -1)
         return F.softplus(-_score(model, _critic_parameters(model), images, masks, present)).mean()
 

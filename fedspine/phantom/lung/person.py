@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,9 +99,15 @@ def to_lung_patient(
     )
 
 
-def public_lungs(count: int, seed: int, shape: tuple[int, int, int]) -> tuple[Patient, ...]:
-    """Return `count` lung phantoms without omics, classes in turn, each on a scanner drawn at random."""
-    return tuple(_public_lung(index, seed, shape) for index in range(count))
+def public_lungs(
+    count: int, seed: int, shape: tuple[int, int, int], structures: tuple[str, ...] = ()
+) -> tuple[Patient, ...]:
+    """Return `count` lung phantoms without omics, classes in turn, each on a scanner drawn at random.
+
+    The mask is the nodules'; where `structures` are named and are not just the lesion, there is none.
+    """
+    lungs = (_public_lung(index, seed, shape) for index in range(count))
+    return tuple(lungs) if structures in ((), ("lesion",)) else tuple(replace(one, mask=None) for one in lungs)
 
 
 def _public_lung(index: int, seed: int, shape: tuple[int, int, int]) -> Patient:
