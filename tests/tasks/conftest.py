@@ -23,13 +23,20 @@ DATA = DataPlan(
 )
 
 
+SMALL = {"size": 16, "width": 4, "critic_width": 4, "latent": 8, "batch": 4, "lazy": 1}
+"""Settings of a GAN that is quick; its penalty is part of every loss."""
+
+
 def tiny_plan(seed: int = 0) -> Plan:
     """Return a plan in which every task of the folder occurs."""
     stages = (
         Stage("standardise", "standardise"),
         Stage("harmonise", "harmonise"),
-        Stage("gan", "gan", rounds=2, steps=2),
-        Stage("dcgan", "dcgan", rounds=2, steps=2),
+        Stage("gan", "gan", rounds=2, steps=2, options=SMALL),
+        Stage("dcgan", "dcgan", rounds=2, steps=2, options=SMALL),
+        Stage("dcgan", "dcgan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
+        Stage("wgan_gp", "wgan_gp", rounds=2, steps=2, options=SMALL),
+        Stage("wgan_gp", "wgan_gp-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("phantom_votes", "phantom_votes", options={"candidates": 6}),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),

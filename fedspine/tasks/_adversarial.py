@@ -1,0 +1,242 @@
+"""What every GAN here shares: who sees patients, who does not, and what keeps the game in balance.
+
+Only the critic's term on real images touches patients, so only its gradient is clipped and noised, a patient at a time.
+The critic's term on made images and the generator's whole step are functions of released weights and of public
+randomness: free. Only the weights that patients train are moved by made images too: a critic whose body saw made images
+alone would learn to call everything made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import PARTS, Plan, Stage, demand
+from fedspine.networks.dcgan import Gan
+from fedspine.networks.differentiable import KINDS
+from fedspine.networks.parts import chosen_parameters
+from fedspine.strict import build, suggestion
+from fedspine.tasks._diversity import diversity
+from fedspine.tasks._losses import Losses, Scores
+from fedspine.tasks._sample import Frame, Sample, alike, patients_of, real, shown
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a stage that trains a GAN.
+
+    Args:
+        dimensions: 2 makes single slices, 3 volumes of the plan's number of slices.
+        size: pixels a side of made images, a power of two; real ones are shrunk to it.
+        latent: length of the noise vector.
+        width: channels of the generator's narrowest layer.
+        critic_width: channels of the critic's first layer.
+        batch: made images a step.
+        average_decay: of the generator's running average, a step.
+        missing: probability with which a made image lacks a contrast, so that absence does not give it away.
+        critic_steps: steps of the critic for one of the generator; more make up for noise (Bie 2023).
+        critic_rate: the critic's learning rate over the generator's: two time scales (Heusel 2017).
+        differentiable: how what the critic sees is augmented, some of `networks.differentiable.KINDS`.
+        penalty: weight of what keeps the critic smooth: R1, or the gradient penalty of `wgan_gp`.
+        lazy: the penalty is part of one in so many losses, as much heavier (Karras 2020).
+        diversity: made images less diverse than this share of real ones count as collapsed.
+    """
+
+    dimensions: int = 2
+    size: int = 64
+    latent: int = 64
+    width: int = 16
+    critic_width: int = 16
+    batch: int = 16
+    average_decay: float = 0.95
+    missing: float = 0.1
+    critic_steps: int = 1
+    critic_rate: float = 1.0
+    differentiable: tuple[str, ...] = KINDS
+    penalty: float = 1.0
+    lazy: int = 4
+    diversity: float = 0.5
+
+
+class Maker(Protocol):
+    """How one kind of GAN builds its networks and makes samples."""
+
+    def build(self) -> Gan:
+        """Return fresh networks."""
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
+        """Return `count` made images with all that the critic is shown beside them."""
+
+
+Penalty = Callable[[Scores, Tensor, Tensor, torch.Generator], Tensor]
+"""From the critic's score, its input of a patient, that of as many made images, and draws, to the penalty."""
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """A task that trains a GAN; see `Trained`, `Generative` and `Diverse` in `_task`.
+
+    Args:
+        maker: networks and samples.
+        losses: the game.
+        penalty: what keeps the critic smooth.
+        frame: what is made.
+        options: settings.
+        trained: part of the critic that patients train, one of `config.PARTS`.
+        healthy: whether a patient without a lesion counts.
+        spread: deviation of every image feature among real patients, asked for at the server only.
+    """
+
+    maker: Maker
+    losses: Losses
+    penalty: Penalty
+    frame: Frame
+    options: Options
+    trained: str
+    healthy: bool
+    spread: Callable[[], Tensor]
+    betas: tuple[float, float] = (0.0, 0.99)
+    made_by: tuple[str, ...] = ("generator.", "average.")
+
+    @property
+    def loss_bound(self) -> float:
+        """Losses above this count as this in the released training curve."""
+        return self.losses.bound
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Prefix of weights to factor on their learning rate."""
+        return {"critic.": self.options.critic_rate}
+
+    @property
+    def least_diversity(self) -> float:
+        """Share of real images' diversity below which the generator counts as collapsed."""
+        return self.options.diversity
+
+    def build(self) -> Gan:
+        """Return generator, critic and the generator's running average."""
+        return self.maker.build()
+
+    def for_phantoms(self) -> Adversarial:
+        """Return the task that trains all of the critic, as public steps on phantoms may."""
+        return replace(self, trained=PARTS[0])
+
+    def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the critic's weights, or the part of them that is trained; made images alone reach the generator."""
+        return chosen_parameters(_gan(model).critic, self.trained)
+
+    def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
+        """Return the critic's loss on the patient's images and their masks, at times with the penalty."""
+        sample = real(patient, self.frame, healthy=self.healthy)
+        if sample is None:
+            return None
+        gan, options = _gan(model), self.options
+        score = _scorer(gan.critic, self._trained_weights(gan), sample.labels)
+        inputs = shown(sample, options.differentiable, draws)
+        loss = self.losses.real(score(inputs)).mean() + self.losses.shift
+        if options.penalty and float(torch.rand((), generator=draws)) * options.lazy < 1:
+            with torch.no_grad():
+                made = alike(self.maker.make(gan.generator, len(sample), draws), sample)
+                beside = shown(made, options.differentiable, draws)
+            loss = loss + options.penalty * options.lazy * self.penalty(score, inputs, beside, draws)
+        return loss
+
+    def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
+        """Return the critic's loss on made images, and in the generator's turn its own, which leaves the critic alone.
+
+        The turn comes after every `critic_steps` steps.
+        """
+        gan, options = _gan(model), self.options
+        turn = (step + 1) % options.critic_steps == 0
+        with torch.set_grad_enabled(turn):
+            made = self.maker.make(gan.generator, options.batch, draws)
+        critic = _scorer(gan.critic, self._trained_weights(gan), made.labels)
+        loss = self.losses.made(critic(shown(made.detached(), options.differentiable, draws))).mean()
+        if turn:
+            frozen = {name: weight.detach() for name, weight in gan.critic.named_parameters()}
+            score = _scorer(gan.critic, frozen, made.labels)
+            loss = loss + self.losses.generator(score(shown(made, options.differentiable, draws))).mean()
+        return loss
+
+    def after_step(self, model: nn.Module) -> None:
+        """Move the running average towards the generator."""
+        gan = _gan(model)
+        with torch.no_grad():
+            for average, current in zip(gan.average.parameters(), gan.generator.parameters(), strict=True):
+                average.lerp_(current, 1 - self.options.average_decay)
+
+    def synthetic(self, model: nn.Module | None, count: int, draws: torch.Generator) -> list[PatientTensors]:
+        """Return made patients with every contrast, from the running average, enlarged to the plan's grid."""
+        assert model is not None
+        with torch.no_grad():
+            made = self.maker.make(_gan(model).average, count, draws)
+            return patients_of(replace(made, present=torch.ones_like(made.present)), self.frame)
+
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
+        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike."""
+        return diversity(lambda count: self.synthetic(model, count, draws), self.spread())
+
+    def public_losses(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
+        """Return the parts of the two losses that no patient enters, for the training curves."""
+        gan = _gan(model)
+        with torch.no_grad():
+            made = self.maker.make(gan.generator, 4 * self.options.batch, generator)
+            logits = gan.critic(shown(made, (), generator), made.labels)
+            return {
+                "generator": float(self.losses.generator(logits).mean()),
+                "critic on made images": float(self.losses.made(logits).mean()) - self.losses.shift,
+            }
+
+    def _trained_weights(self, gan: Gan) -> dict[str, Tensor]:
+        """Return the critic's weights by name, those that are not trained cut off from gradients."""
+        chosen = {id(weight) for weight in chosen_parameters(gan.critic, self.trained)}
+        return {name: w if id(w) in chosen else w.detach() for name, w in gan.critic.named_parameters()}
+
+
+def _gan(model: nn.Module) -> Gan:
+    assert isinstance(model, Gan)
+    return model
+
+
+def _scorer(critic: nn.Module, weights: Mapping[str, Tensor], labels: Tensor) -> Scores:
+    """Return the critic with these weights: from (image, channel, ...) to (image,) scores."""
+
+    def score(images: Tensor) -> Tensor:
+        result: Tensor = functional_call(critic, dict(weights), (images, labels))
+        return result
+
+    return score
+
+
+def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
+    """Return the stage's settings, over those that its kind of GAN has by itself, checked."""
+    where = f"options of stage '{stage.name}'"
+    options = build(Options, {**defaults, **stage.options}, where)
+    demand(options.dimensions in (2, 3), f"dimensions in {where} must be 2 or 3", options.dimensions, "mend it")
+    power = options.size >= 16 and not options.size & (options.size - 1)
+    demand(power, "the GAN's image size must be a power of two from 16", options.size, "use 16, 32, 64 or 128")
+    whole = min(options.critic_steps, options.lazy, options.batch, options.latent) >= 1
+    demand(whole, f"critic_steps, lazy, batch and latent in {where} must be 1 or more", "less", "raise it")
+    widths = min(options.width, options.critic_width)
+    even = widths >= 4 and options.width % 4 == 0 and options.critic_width % 4 == 0
+    demand(even, f"widths in {where} must be multiples of 4", f"{options.width} and {options.critic_width}", "mend it")
+    demand(0 <= options.missing < 1, f"missing in {where} must lie in [0, 1)", options.missing, "mend it")
+    demand(
+        0 <= options.average_decay < 1, f"average_decay in {where} must lie in [0, 1)", options.average_decay, "mend"
+    )
+    for kind in options.differentiable:
+        demand(kind in KINDS, f"differentiable in {where} must be known", f"'{kind}'", suggestion(kind, KINDS))
+    return options
+
+
+def frame_of(plan: Plan, options: Options) -> Frame:
+    """Return what a GAN of these settings makes for `plan`."""
+    data = plan.data
+    slices = data.slices if options.dimensions == 3 else 0
+    return Frame(len(data.contrasts), len(data.omics), len(data.classes), data.size, options.size, slices)

@@ -1,0 +1,51 @@
+"""How diverse made patients are: a generator that has collapsed makes the same patient again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedspine.atlas.anchors import COUNT, phantoms
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan
+from fedspine.harmony.features import features
+from fedspine.tasks._sample import Frame, patients_of, real
+from fedspine.tasks._task import Shared
+
+MADE = 64
+"""Patients made to look at."""
+
+CONSTANT = 1e-3
+"""Features that differ less than this among real patients tell nothing."""
+
+
+def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> float:
+    """Return the mean over image features of made patients' deviation over real ones', each at most 1.
+
+    Args:
+        make: makes so many patients.
+        spread: (feature,) deviation among real patients; see `real_spread`.
+    """
+    telling = spread > CONSTANT
+    ratio = feature_spread(make(MADE))[telling] / spread[telling]
+    return float(ratio.clamp(max=1).mean()) if len(ratio) else 1.0
+
+
+def feature_spread(patients: Sequence[PatientTensors]) -> Tensor:
+    """Return the deviation of every image feature over patients: (feature,)."""
+    return torch.stack([features(patient)[0] for patient in patients]).std(0)
+
+
+def real_spread(plan: Plan, frame: Frame, shared: Shared, *, healthy: bool) -> Tensor:
+    """Return how far real patients' image features lie apart: (feature,); at the server, since phantoms are drawn.
+
+    Phantoms say it for images of the GAN's kind (single slices with a lesion, or volumes). Where the plan has
+    standardised, its released deviations, over phantoms' own, say how much further apart patients are than phantoms.
+    """
+    samples = [real(phantom, frame, healthy=healthy) for phantom in phantoms(plan, COUNT, purpose=0)]
+    spread = feature_spread([p for sample in samples if sample is not None for p in patients_of(sample, frame)[:1]])
+    if {"standardise.deviation", "prior.deviation"} <= shared.keys():
+        spread = spread * (shared["standardise.deviation"] / shared["prior.deviation"])[: len(spread)]
+    return spread
