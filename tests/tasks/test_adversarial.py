@@ -1,0 +1,164 @@
+"""What the GANs promise: who sees patients, what is made, and what a penalty does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fedspine.config import Plan, Stage
+from fedspine.errors import ConfigError
+from fedspine.networks.dcgan import Gan
+from fedspine.networks.differentiable import KINDS, augmented
+from fedspine.tasks._adversarial import Adversarial
+from fedspine.tasks._losses import gradient_penalty, r1
+from fedspine.tasks._rounds import Strength, optimiser_of, train_round
+from fedspine.tasks._task import Generative, Trained, check_tasks, make
+
+from .conftest import DATA, SMALL, random_patient
+
+KINDS_OF_GAN = ["dcgan", "wgan_gp"]
+PATIENT = random_patient(torch.Generator().manual_seed(3), complete=True)
+
+
+def gan_of(kind: str, trained: str = "", **options: object) -> tuple[Adversarial, Gan]:
+    """Return a small GAN and its networks, the same ones every time."""
+    stage = Stage(kind, kind, trained=trained, options={**SMALL, **options})
+    task = make(Plan("p", data=DATA, stage=(stage,)), stage, {})
+    assert isinstance(task, Adversarial)
+    torch.manual_seed(0)
+    return task, task.build()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_GAN)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_generator_never_feels_a_patient(kind: str, dimensions: int) -> None:
+    task, gan = gan_of(kind, dimensions=dimensions)
+    loss = task.patient_loss(gan, PATIENT, seeded())
+    assert loss is not None
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is None for weight in gan.generator.parameters())
+    assert any(weight.grad is not None for weight in gan.critic.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_GAN)
+def test_made_images_move_no_weight_of_the_critic_that_patients_do_not_train(kind: str) -> None:
+    task, gan = gan_of(kind, trained="head", critic_steps=1)
+    loss = task.public_loss(gan, seeded(), 0)
+    assert loss is not None
+    loss.backward()  # type: ignore[no-untyped-call]
+    moved = {name for name, weight in gan.critic.named_parameters() if weight.grad is not None}
+    assert moved == {"head.weight", "head.bias"}
+    assert all(weight.grad is not None for weight in gan.generator.parameters())
+
+
+def test_the_generator_takes_its_turn_after_so_many_steps_of_the_critic() -> None:
+    task, gan = gan_of("dcgan", critic_steps=3)
+    turns = []
+    for step in range(6):
+        gan.zero_grad()
+        loss = task.public_loss(gan, seeded(), step)
+        assert loss is not None
+        loss.backward()  # type: ignore[no-untyped-call]
+        turns.append(any(weight.grad is not None for weight in gan.generator.parameters()))
+    assert turns == [False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_GAN)
+@pytest.mark.parametrize(("dimensions", "slices"), [(2, 1), (3, DATA.slices)])
+def test_made_patients_lie_on_the_plans_grid_and_the_same_draws_make_the_same(
+    kind: str, dimensions: int, slices: int
+) -> None:
+    task, gan = gan_of(kind, dimensions=dimensions)
+    assert isinstance(task, Generative)
+    made, again = (task.synthetic(gan, 3, seeded(5)) for _ in range(2))
+    for one, other in zip(made, again, strict=True):
+        assert one.images.shape == (slices, len(DATA.contrasts), DATA.size, DATA.size)
+        assert one.mask is not None
+        assert one.mask.shape == (slices, 1, DATA.size, DATA.size)
+        assert set(one.mask.flatten().tolist()) <= {0.0, 1.0}
+        assert torch.equal(one.images, other.images)
+    assert not torch.equal(made[0].images, made[1].images)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_GAN)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_private_steps_train_the_critic_and_the_generator_follows(kind: str, dimensions: int) -> None:
+    task, gan = gan_of(kind, dimensions=dimensions, critic_steps=1)
+    assert isinstance(task, Trained)
+    before = {name: weight.clone() for name, weight in gan.state_dict().items()}
+    patients = [random_patient(seeded(i), complete=True) for i in range(3)]
+    stage, noise = Stage(kind, kind, steps=2), np.random.default_rng(0)
+    loss = train_round(task, gan, optimiser_of(task, gan, 1e-2), patients, stage, Strength(1.0, 1.0), noise, seeded())
+    assert np.isfinite(loss)
+    for part in ("generator", "critic", "average"):
+        assert any(not torch.equal(w, before[n]) for n, w in gan.state_dict().items() if n.startswith(part))
+
+
+def test_r1_is_half_the_squared_slope_and_the_gradient_penalty_vanishes_at_slope_one() -> None:
+    weight = torch.tensor([3.0, 4.0])
+
+    def linear(images: torch.Tensor) -> torch.Tensor:
+        return images @ weight
+
+    images = torch.rand(5, 2)
+    assert float(r1(linear, images)) == pytest.approx(12.5)
+    assert float(gradient_penalty(lambda x: linear(x) / 5, images, images + 1, seeded())) == pytest.approx(0, abs=1e-6)
+    assert float(gradient_penalty(linear, images, images + 1, seeded())) == pytest.approx(16.0)
+
+
+def test_the_penalty_reaches_the_critic_through_its_own_slope() -> None:
+    gradients = []
+    for penalty in (0.0, 10.0):
+        task, gan = gan_of("wgan_gp", penalty=penalty)
+        loss = task.patient_loss(gan, PATIENT, seeded())
+        assert loss is not None
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, task.private_parameters(gan))]))
+    assert float((gradients[0] - gradients[1]).norm()) > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 32, 32), (3, 4, 2, 32, 32)])
+def test_augmentation_keeps_shapes_lets_gradients_through_and_shades_no_mask(shape: tuple[int, ...]) -> None:
+    images = torch.rand(shape).requires_grad_()
+    seen = augmented(images, 3, KINDS, seeded())
+    assert seen.shape == shape
+    seen.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    assert bool(images.grad.abs().sum() > 0)
+    shaded = augmented(images, 3, ("colour",), seeded())
+    assert torch.equal(shaded[:, 3:], images[:, 3:])
+    assert not torch.equal(shaded[:, :3], images[:, :3])
+    assert torch.equal(augmented(images, 3, (), seeded()), images)
+
+
+def test_volumes_of_fewer_slices_than_the_plans_are_no_error() -> None:
+    for kind in KINDS_OF_GAN:
+        task, gan = gan_of(kind, dimensions=3)
+        assert PATIENT.mask is not None
+        one = replace(PATIENT, images=PATIENT.images[:1], mask=PATIENT.mask[:1])
+        loss = task.patient_loss(gan, one, seeded())
+        assert loss is not None
+        assert bool(torch.isfinite(loss))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"size": 48}, "power of two"),
+        ({"dimensions": 4}, "2 or 3"),
+        ({"differentiable": ["color"]}, "colour"),
+        ({"width": 6}, "multiples of 4"),
+    ],
+)
+def test_settings_that_make_no_gan_are_one_sentence(options: dict[str, object], says: str) -> None:
+    stage = Stage("dcgan", "dcgan", options=options)
+    plan = Plan("p", data=DATA, stage=(stage,))
+    check_tasks(plan)
+    with pytest.raises(ConfigError, match=says):
+        make(plan, stage, {})
