@@ -156,6 +156,10 @@ class Hospital:
         """Return where the optimiser of a stage is kept between rounds."""
         return self.state / "optimiser" / f"{plan.digest()[:16]}-{stage}.pt"
 
+    def own_file(self, plan: Plan, stage: str) -> Path:
+        """Return where weights that never travel are kept between rounds."""
+        return self.state / "own" / f"{plan.digest()[:16]}-{stage}.pt"
+
     def note_error(self, stage: str, code: str, error: BaseException) -> None:
         """Write down what went wrong, for the hospital alone: kind and place in the program, never a foreign text.
 

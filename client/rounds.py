@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.site_file import Site
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
-from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make
+from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make, travels
 from fedspine.wire import ENROL, STAGE, Schema, schema_of
 
 
@@ -85,7 +86,7 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     task = make(plan, stage, order.shared, order.arrays)
     strength = Strength.of(plan, stage)
     patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared))
-    model = _loaded(task, order) if isinstance(task, Trained) else None
+    model = _loaded(hospital, task, order) if isinstance(task, Trained) else None
     schema = schema_of(task, model)
     seed = hospital.noise_seed(policy, plan)
     noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
@@ -100,7 +101,7 @@ def answer(hospital: Hospital, order: Order) -> Answer:
         draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
         numbers["loss"] = train_round(task, model, optimiser, patients, stage, strength, noise, draws, note)
         _keep_optimiser(hospital, order, optimiser)
-        arrays = {key: value.detach() for key, value in model.state_dict().items()}
+        arrays = _kept_at_home(hospital, order, task, model)
     else:
         assert isinstance(task, Measured)
         arrays = measure(task, patients, strength, noise, note)
@@ -108,12 +109,33 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     return Answer(arrays, numbers)
 
 
-def _loaded(task: Trained, order: Order) -> nn.Module:
+def _loaded(hospital: Hospital, task: Trained, order: Order) -> nn.Module:
     """Return the stage's network with the order's weights; what cannot be carried out fails before it costs."""
     model = task.build()
-    load_weights(model, order.arrays)
+    load_weights(model, {**order.arrays, **_own_weights(hospital, order)})
     task.private_parameters(model)
     return model
+
+
+def _own_weights(hospital: Hospital, order: Order) -> dict[str, Tensor]:
+    """Return the weights that this site kept for itself in the round before, such as its critic's."""
+    file = hospital.own_file(order.plan, order.stage)
+    if order.round == 1 or not file.exists():
+        return {}
+    kept: dict[str, Tensor] = torch.load(file, weights_only=True)
+    return kept
+
+
+def _kept_at_home(hospital: Hospital, order: Order, task: Trained, model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that travel, after the others are kept for the next round; the last round ends them."""
+    weights = {key: value.detach() for key, value in model.state_dict().items()}
+    own = {key: value for key, value in weights.items() if not travels(task, key)}
+    file = hospital.own_file(order.plan, order.stage)
+    if own and order.round < order.plan.find(order.stage).rounds:
+        _write(file, own)
+    else:
+        file.unlink(missing_ok=True)
+    return {key: value for key, value in weights.items() if key not in own}
 
 
 def _optimiser(hospital: Hospital, order: Order, task: Trained, model: nn.Module) -> torch.optim.Adam:
@@ -131,12 +153,16 @@ def _keep_optimiser(hospital: Hospital, order: Order, optimiser: torch.optim.Ada
     stage = order.plan.find(order.stage)
     file = hospital.optimiser_file(order.plan, stage.name)
     if order.round < stage.rounds:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        torch.save(optimiser.state_dict(), partial)
-        os.replace(partial, file)
+        _write(file, optimiser.state_dict())
     else:
         file.unlink(missing_ok=True)
+
+
+def _write(file: Path, state: Mapping[str, object]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, file)
 
 
 def _event(stage: Stage, strength: Strength) -> Event:

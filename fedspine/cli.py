@@ -196,7 +196,8 @@ def simulate(
     cohorts: list[Cohort] = []
     with _bar("reading sites") as advance:
         agreed, folders = open_consortium(source, agreed, advance, cohorts.append)
-    simulation = Simulation(agreed, folders, folder, engine.value, "phantoms" if data is None else "site folders")
+    source_word = "phantoms" if data is None else "site folders"
+    simulation = Simulation(agreed, folders, folder, engine.value, source_word, Path(plan).parent)
     _announce(agreed, cohorts)
     with _stage_bars() as watcher:
         report = run(simulation, watcher)

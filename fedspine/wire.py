@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.errors import EgressBlocked, PrivacyError
-from fedspine.tasks._task import Measured, Trained
+from fedspine.tasks._task import Measured, Trained, travels
 
 ARRAYS, SHARED, ORDER, NUMBERS = "arrays", "shared", "order", "numbers"
 ENROL, STAGE = "query.enrol", "train.stage"
@@ -27,14 +27,16 @@ NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition"}), STAGE: froze
 
 
 def schema_of(task: Trained | Measured, model: nn.Module | None) -> Schema:
-    """Return the arrays that a stage's reply must hold: a trained network's weights, or a term's names and shapes.
+    """Return the arrays that a stage's reply must hold: a trained network's weights that travel, or a term's.
 
     Raises:
         PrivacyError: if the network has buffers. Running statistics are sums over patients without clip or noise.
     """
     if model is not None and next(model.buffers(), None) is not None:
         raise PrivacyError("a trained network must have no buffers; found some; use GroupNorm in place of BatchNorm")
-    tensors = model.state_dict() if isinstance(task, Trained) and model is not None else {}
+    tensors: Mapping[str, Tensor] = {}
+    if isinstance(task, Trained) and model is not None:
+        tensors = {key: value for key, value in model.state_dict().items() if travels(task, key)}
     if isinstance(task, Measured):
         tensors = task.zeros()
     return {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()}

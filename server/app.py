@@ -51,6 +51,7 @@ def main(grid: Grid, context: Context) -> None:
         watcher=LogWatcher(),
         engine="flower",
         source="site folders",
+        initial=Path(str(settings["plan"])).parent,
         names=sorted(p.name for p in Path(data).iterdir() if p.is_dir() and not p.name.startswith(".")) if data else (),
     )
     LOG.info("report.html is in the run folder")

@@ -15,6 +15,7 @@ from fedspine.tasks._task import check_networks, check_tasks
 from server.results import metrics, write_gallery
 from server.runner import Runner, Watcher
 from server.sites import enrol
+from server.starting import initial_weights
 from server.vault import Progress, Vault
 
 THREADS = 1
@@ -34,6 +35,7 @@ def coordinate(
     wait_s: float = 600.0,
     timeout_s: float = 3600.0,
     report: bool = True,
+    initial: Path = Path(),
 ) -> Progress:
     """Run `plan` over the sites of `grid` and fill the run folder `out`; return the final state.
 
@@ -49,15 +51,19 @@ def coordinate(
         wait_s: the longest wait for sites to appear.
         timeout_s: the longest wait for a round.
         report: whether to write `report.html` now (a simulation does it after its sites have written their pages).
+        initial: folder in which the stages' `initial` files lie: the plan's own.
     """
     torch.set_num_threads(THREADS)
     check_tasks(plan)
     check_networks(plan)
+    for stage in plan.stage:
+        if stage.initial:
+            initial_weights(stage, initial)  # a missing file is said before the sites are asked
     plan = calibrate(plan)
     vault = Vault(out)
     vault.begin(plan)
     sites, refused = enrol(grid, plan, expected=expected, names=names, wait_s=wait_s)
-    progress = Runner(grid, plan, sites, vault, watcher, timeout_s).run()
+    progress = Runner(grid, plan, sites, vault, watcher, initial, timeout_s).run()
     simulated = any(site.partition is not None for site in sites)
     run = {
         "engine": engine,

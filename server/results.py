@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import largest_lesion_slices
-from fedspine.config import HELD_OUT, TRAIN, Plan, Stage
+from fedspine.config import HELD_OUT, TRAIN, Plan
 from fedspine.privacy.accounting import ASSUMPTION, Event, epsilon_pld, epsilon_rdp
 from fedspine.privacy.patient_sum import public_generator
-from fedspine.tasks._task import Generative, Trained, make
+from fedspine.tasks._task import Generative, rebuilt
 from fedspine.tasks.segment import Segment
 from server.sites import Enrolled
 from server.vault import Progress
@@ -109,16 +109,13 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
         shown, lesions, rows = largest_lesion_slices(examples)
         pictures |= {"phantom.images": shown, "phantom.masks": lesions}
     for stage in plan.stage:
-        weights = progress.models.get(stage.name)
-        if weights is None:
-            continue
-        task, model = _rebuilt(plan, stage, progress.shared, weights)
+        task, model = rebuilt(plan, stage, progress.shared, progress.models)
         with torch.no_grad():
             if isinstance(task, Generative):
                 made = task.synthetic(model, EXAMPLES, public_generator(plan.seed, "gallery"))
                 images, masks, _ = largest_lesion_slices(made)
                 pictures |= {"synthetic.images": images, "synthetic.masks": masks}
-            elif isinstance(task, Segment) and examples:
+            elif isinstance(task, Segment) and model is not None and examples:
                 predicted = [(task.predict(model, p) > 0).float() for p in examples]
                 pictures |= {
                     "segmentation.images": pictures["phantom.images"],
@@ -126,13 +123,3 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
                     "segmentation.predicted": torch.stack([m[r, 0] for m, r in zip(predicted, rows, strict=True)]),
                 }
     save_file({key: value.contiguous().clone() for key, value in pictures.items()}, file)
-
-
-def _rebuilt(
-    plan: Plan, stage: Stage, shared: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> tuple[Trained, torch.nn.Module]:
-    task = make(plan, stage, shared)
-    assert isinstance(task, Trained)
-    model = task.build()
-    model.load_state_dict(dict(weights))
-    return task, model.eval()

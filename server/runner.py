@@ -7,27 +7,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from torch import Tensor
 
-from fedspine.atlas.anchors import phantoms
+from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.errors import EgressBlocked, FedspineError
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.privacy.sgd import LOSS_NORM
-from fedspine.tasks._rounds import Strength, pretrain
+from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
+from fedspine.tasks._rounds import Strength
 from fedspine.tasks._task import Measured, Site, Trained, make, public_values
-from fedspine.wire import ARRAYS, NUMBERS, Schema, check, schema_of
+from fedspine.wire import Schema, check, schema_of
 from server.sites import Enrolled, Reply, ask_stage
+from server.starting import public_steps, start, teachers
 from server.vault import Progress, Vault
-
-PRETRAIN_PHANTOMS = 160
-"""Public phantoms that a stage's pre-training draws from."""
 
 
 class Watcher(Protocol):
@@ -50,6 +47,7 @@ class Runner:
         sites: who takes part, sorted by name.
         vault: the run folder.
         watcher: told of stages and rounds.
+        initial: folder in which stages' `initial` files lie.
         timeout_s: the longest wait for a round.
     """
 
@@ -58,6 +56,7 @@ class Runner:
     sites: Sequence[Enrolled]
     vault: Vault
     watcher: Watcher
+    initial: Path
     timeout_s: float = 3600.0
 
     def run(self) -> Progress:
@@ -69,7 +68,7 @@ class Runner:
                 continue
             self.watcher.stage_begins(stage)
             self._run_stage(progress, stage)
-            progress.stage, progress.round, progress.arrays = index + 1, 0, {}
+            progress.stage, progress.round, progress.arrays, progress.memory = index + 1, 0, {}, {}
             self.vault.save(progress)
         return progress
 
@@ -88,23 +87,42 @@ class Runner:
         entry["seconds"] += time.monotonic() - begun
 
     def _train(self, progress: Progress, stage: Stage, task: Trained, entry: dict[str, Any]) -> None:
-        model = self._fresh(task)
-        schema = schema_of(task, model)
+        schema = schema_of(task, task.build())
         if progress.round == 0:
-            self._pretrain(task, model, stage)
-            progress.arrays = {key: value.detach().clone() for key, value in model.state_dict().items()}
+            begin = start(self.plan, stage, task, self.initial)
+            progress.arrays, progress.memory = begin.weights, {}
+            if stage.initial:
+                entry["initial"] = begin.taken
+        public = teachers(self.plan, stage, progress)
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
             replies = self._round(progress, stage, number, progress.arrays, schema, entry)
-            progress.arrays = _average(replies, self._patients(stage))
+            self._combine(progress, stage, task, replies, public, number)
             _note_losses(entry, replies, self._patients(stage), self._loss_noise(task, stage, replies))
             self._public_losses(progress, stage, task, number, entry)
             progress.round = number
             if number < stage.rounds:
                 self.vault.save(progress)
             self.watcher.round_ends(stage, number, time.monotonic() - begun)
-        progress.models[stage.name] = progress.arrays
-        self.vault.keep_model(stage.name, progress.arrays)
+        progress.models[stage.name] = kept_weights(stage, progress.arrays, progress.memory)
+        self.vault.keep_model(stage.name, progress.models[stage.name])
+
+    def _combine(
+        self,
+        progress: Progress,
+        stage: Stage,
+        task: Trained,
+        replies: Mapping[str, Reply],
+        public: Sequence[PatientTensors],
+        number: int,
+    ) -> None:
+        """Make the next weights of the sites' answers; what never travelled stays as it began."""
+        patients = self._patients(stage)
+        mean = mean_weights([reply.arrays for reply in replies.values()], [patients[name] for name in replies])
+        progress.arrays = {**progress.arrays, **next_weights(stage, progress.arrays, mean, progress.memory)}
+        if stage.public_steps:
+            progress.arrays = public_steps(self.plan, stage, task, progress.arrays, public, number)
+        note_average(stage, progress.arrays, progress.memory)
 
     def _loss_noise(self, task: Trained, stage: Stage, replies: Mapping[str, Reply]) -> float:
         """Return the standard deviation of the noise in a round's pooled loss."""
@@ -118,33 +136,28 @@ class Runner:
         """Return how many patients of the stage's fold each site enrolled; what a later answer says does not count."""
         return {site.name: site.patients[stage.fold] for site in self.sites}
 
-    def _fresh(self, task: Trained) -> torch.nn.Module:
-        """Return the task's network with weights from the plan's seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.plan.seed)
-            return task.build()
-
-    def _pretrain(self, task: Trained, model: torch.nn.Module, stage: Stage) -> None:
-        """Train the network on public phantoms, as long as the stage says."""
-        if stage.pretrain_steps:
-            draws = public_generator(self.plan.seed, "pretrain", stage.name)
-            patients = phantoms(self.plan, PRETRAIN_PHANTOMS, purpose=1)
-            pretrain(task, model, patients, stage.pretrain_steps, stage.pretrain_rate, draws)
-
     def _measure(
         self, progress: Progress, stage: Stage, task: Measured, entry: dict[str, Any], arrays: Mapping[str, Tensor]
     ) -> None:
-        begun = time.monotonic()
-        replies = self._round(progress, stage, 1, arrays, schema_of(task, None), entry)
         patients = self._patients(stage)
         strength = Strength.of(self.plan, stage)
         noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
-        outcome = task.finish({name: Site(r.arrays, patients[name]) for name, r in replies.items()}, noise_sd)
-        progress.shared |= {f"{stage.task}.{key}": value for key, value in outcome.common.items()}
-        for name, values in outcome.own.items():
-            progress.own.setdefault(name, {}).update({f"{stage.task}.{key}": value for key, value in values.items()})
-        _merge(progress.numbers, outcome.numbers)
-        self.watcher.round_ends(stage, 1, time.monotonic() - begun)
+        for number in range(progress.round + 1, stage.rounds + 1):
+            begun = time.monotonic()
+            replies = self._round(progress, stage, number, arrays, schema_of(task, None), entry)
+            outcome = task.finish({name: Site(r.arrays, patients[name]) for name, r in replies.items()}, noise_sd)
+            progress.shared |= {f"{stage.task}.{key}": value for key, value in outcome.common.items()}
+            for name, values in outcome.own.items():
+                own = progress.own.setdefault(name, {})
+                own.update({f"{stage.task}.{key}": value for key, value in values.items()})
+            _merge(progress.numbers, outcome.numbers)
+            progress.round = number
+            if number < stage.rounds:
+                self.vault.save(progress)
+                again = make(self.plan, stage, progress.shared, arrays or None)
+                assert isinstance(again, Measured)
+                task = again
+            self.watcher.round_ends(stage, number, time.monotonic() - begun)
 
     def _round(
         self,
@@ -217,22 +230,6 @@ def _fault(reply: Reply, schema: Schema) -> str:
     except EgressBlocked:
         return "unreadable"
     return "" if all(math.isfinite(value) for value in reply.numbers.values()) else "unreadable"
-
-
-def _average(replies: Mapping[str, Reply], patients: Mapping[str, int]) -> dict[str, Tensor]:
-    """Return the mean of the sites' weights, by their (public) number of patients; Flower's own aggregation."""
-    records = [
-        RecordDict(
-            {
-                ARRAYS: ArrayRecord(dict(reply.arrays)),
-                NUMBERS: MetricRecord({"patients": max(float(patients[name]), 1e-9)}),
-            }
-        )
-        for name, reply in replies.items()
-    ]
-    kinds = {key: value.dtype for key, value in next(iter(replies.values())).arrays.items()}
-    averaged = aggregate_arrayrecords(records, "patients").to_torch_state_dict()
-    return {key: averaged[key].to(kind) for key, kind in kinds.items()}
 
 
 def _note_losses(

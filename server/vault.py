@@ -40,6 +40,7 @@ class Progress:
         stage: index of the stage that comes next or is under way.
         round: rounds of it that are done.
         arrays: weights of the stage under way.
+        memory: the server's moments and running average of that stage.
         models: stage to final weights.
         shared: released and public values for every site.
         own: site to released values for that site.
@@ -49,6 +50,7 @@ class Progress:
     stage: int = 0
     round: int = 0
     arrays: Tensors = field(default_factory=dict)
+    memory: Tensors = field(default_factory=dict)
     models: dict[str, Tensors] = field(default_factory=dict)
     shared: Tensors = field(default_factory=dict)
     own: dict[str, Tensors] = field(default_factory=dict)
@@ -121,7 +123,7 @@ class Vault:
             raise InputError(*BROKEN) from None
         for key, value in tensors.items():
             kind, owner, name = key.split("::")
-            target = {"arrays": progress.arrays, "shared": progress.shared}.get(kind)
+            target = {"arrays": progress.arrays, "memory": progress.memory, "shared": progress.shared}.get(kind)
             if target is None:
                 target = (progress.models if kind == "model" else progress.own).setdefault(owner, {})
             target[name] = value
@@ -130,6 +132,7 @@ class Vault:
 
 def _flat(progress: Progress) -> Tensors:
     flat = {f"arrays::-::{k}": v for k, v in progress.arrays.items()}
+    flat |= {f"memory::-::{k}": v for k, v in progress.memory.items()}
     flat |= {f"shared::-::{k}": v for k, v in progress.shared.items()}
     for kind, groups in (("model", progress.models), ("own", progress.own)):
         flat |= {f"{kind}::{owner}::{k}": v for owner, group in groups.items() for k, v in group.items()}

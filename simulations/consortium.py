@@ -43,6 +43,7 @@ class Simulation:
         out: run folder.
         engine: one of `ENGINES`.
         source: `"phantoms"` or `"site folders"`.
+        initial: folder in which the stages' `initial` files lie.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Simulation:
     out: Path
     engine: str
     source: str
+    initial: Path = Path()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ def simulate(simulation: Simulation, watcher: Watcher) -> Path:
             source=simulation.source,
             names=simulation.names,
             report=False,
+            initial=simulation.initial,
         )
     write_site_pages(simulation, final)
     return write_reports(simulation.out)

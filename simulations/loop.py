@@ -17,7 +17,8 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import noise_generator, public_generator
-from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, train_round
+from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
+from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, teach, train_round
 from fedspine.tasks._task import Trained, load_weights
 
 Weights = Mapping[str, Tensor]
@@ -49,7 +50,7 @@ def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed:
         model = task.build()
     if stage.pretrain_steps:
         draws = public_generator(seed, "pretrain", stage.name)
-        pretrain(task, model, phantoms, stage.pretrain_steps, stage.pretrain_rate, draws)
+        pretrain(task, model, phantoms, stage, draws)
     return _copied(model)
 
 
@@ -61,6 +62,7 @@ def train(
     weights: Weights,
     *,
     seed: int,
+    public: Sequence[PatientTensors] = (),
     watch: Callable[[int, Weights], None] | None = None,
 ) -> nn.Module:
     """Return the task's network after all rounds of `stage`, in evaluation mode; the same for the same arguments.
@@ -72,32 +74,30 @@ def train(
         sites: one list of patients a site.
         weights: to begin with; see `start`.
         seed: of sampling, noise and the patients' draws.
+        public: phantoms and made patients for the stage's public steps.
         watch: called after every round with its number, from 1, and the averaged weights.
     """
     strength = Strength.of(plan, stage)
     models = [task.build() for _ in sites]
     optimisers = [optimiser_of(task, model, stage.learning_rate) for model in models]
-    current = dict(weights)
+    current, memory = dict(weights), dict[str, Tensor]()
     for number in range(1, stage.rounds + 1):
         for index, (model, optimiser, patients) in enumerate(zip(models, optimisers, sites, strict=True)):
             load_weights(model, current)
             noise = noise_generator(seed, "noise", index, stage.name, number)
             draws = public_generator(seed, "draws", index, stage.name, number)
             train_round(task, model, optimiser, patients, stage, strength, noise, draws)
-        current = averaged([_copied(model) for model in models], [len(patients) for patients in sites])
+        mean = mean_weights([_copied(model) for model in models], [len(patients) for patients in sites])
+        current = next_weights(stage, current, mean, memory)
+        if stage.public_steps:
+            load_weights(models[0], current)
+            teach(task, models[0], public, stage, public_generator(seed, "public", stage.name, number))
+            current = _copied(models[0])
+        note_average(stage, current, memory)
         if watch:
-            watch(number, current)
-    load_weights(models[0], current)
+            watch(number, kept_weights(stage, current, memory))
+    load_weights(models[0], kept_weights(stage, current, memory))
     return models[0].eval()
-
-
-def averaged(weights: Sequence[Weights], patients: Sequence[int]) -> dict[str, Tensor]:
-    """Return the mean of the sites' weights, each as heavy as its number of patients (FedAvg, McMahan 2017)."""
-    total = sum(patients)
-    return {
-        key: sum((w[key] * (n / total) for w, n in zip(weights, patients, strict=True)), torch.zeros_like(value))
-        for key, value in weights[0].items()
-    }
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:

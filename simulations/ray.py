@@ -55,6 +55,7 @@ def run_on_ray(simulation: Simulation, watcher: Watcher) -> Progress:
                 source=simulation.source,
                 names=simulation.names,
                 report=False,
+                initial=simulation.initial,
             )
         )
 

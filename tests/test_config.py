@@ -81,12 +81,12 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ('of = "other"\n', "must name an earlier stage"),
         ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),
         ('[[stage]]\ntask = "harmonise"\n[stage.options]\nx = 1\n', "must have no options"),
-        ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once"),
-        ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once"),
+        ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once a round"),
+        ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once a round"),
         ('[data]\ncontrasts = ["T9"]\n', "contrasts must be known"),
         ('[data]\ncontrasts = ["T2 oblique"]\n', "contrasts must be known"),
         ('[data]\ncontrasts = ["other"]\n', "contrasts must be known"),
-        ('[[stage]]\ntask = "evaluate"\nof = "segment"\nrounds = 3\n', "measures every patient once"),
+        ('[[stage]]\ntask = "evaluate"\nof = "segment"\nrounds = 3\n', "measures every patient once a round"),
     ],
 )
 def test_options_and_links_of_a_stage_are_checked_as_strictly(stage: str, said: str) -> None:

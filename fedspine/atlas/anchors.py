@@ -109,7 +109,7 @@ def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.split(" ")[0] for name in contrasts))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _public(
     count: int,
     seed: int,

@@ -50,6 +50,7 @@ def private_gradient(
     expected: float,
     loss_bound: float,
     generator: np.random.Generator,
+    views: int = 1,
 ) -> Released:
     """Return the noised mean gradient of `loss` over a Poisson `sample` of patients.
 
@@ -62,22 +63,43 @@ def private_gradient(
         expected: sampling rate times the site's number of patients: a constant, never the size drawn.
         loss_bound: L, losses above it count as L.
         generator: of the noise.
+        views: how often `loss` is asked of a patient, if it is random; the mean of the gradients is clipped once, so
+            the patient's term is as bounded as with one view (augmentation multiplicity, De et al. 2022), and they are
+            taken one after the other, so memory stays that of one.
     """
     private = math.isfinite(clip)
     limit = clip * math.sqrt(1 - LOSS_NORM**2) if private else clip
     loss_scale = LOSS_NORM * clip / loss_bound if private else 1.0
     total = PatientSum([*parameters, parameters[0].new_zeros(())], clip)
     for patient in sample:
+        term, value = _mean_gradient(parameters, patient, loss, views)
+        if term is not None:
+            total.add([*_clipped(term, limit), value.clamp(0, loss_bound) * loss_scale])
+    *gradients_sum, loss_sum = total.release(noise_multiplier, generator)
+    divisor = max(expected, 1.0)
+    return Released([g.div_(divisor) for g in gradients_sum], float(loss_sum) / loss_scale / divisor)
+
+
+def _mean_gradient(
+    parameters: Sequence[Tensor], patient: P, loss: Callable[[P], Tensor | None], views: int
+) -> tuple[list[Tensor] | None, Tensor]:
+    """Return the mean over views of a patient's gradient, and of the loss; `None` where no view had anything to say."""
+    term, said, mean = None, 0, torch.zeros(())
+    for _ in range(views):
         value = loss(patient)
         if value is None:
             continue
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         pairs = zip(parameters, gradients, strict=True)
-        term = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in pairs]
-        total.add([*_clipped(term, limit), value.detach().clamp(0, loss_bound) * loss_scale])
-    *gradients_sum, loss_sum = total.release(noise_multiplier, generator)
-    divisor = max(expected, 1.0)
-    return Released([g.div_(divisor) for g in gradients_sum], float(loss_sum) / loss_scale / divisor)
+        one = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in pairs]
+        if term is None:
+            term = one
+        else:
+            torch._foreach_add_(term, one)
+        said, mean = said + 1, mean + value.detach()
+    if term is not None and said > 1:
+        torch._foreach_div_(term, float(said))
+    return term, mean / max(said, 1)
 
 
 def _clipped(term: list[Tensor], limit: float) -> list[Tensor]:

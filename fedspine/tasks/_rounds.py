@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedspine.cohort.augment import traditional
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
@@ -76,10 +77,11 @@ def train_round(
 ) -> float:
     """Take the stage's private steps of one round and return the noised mean loss of a patient.
 
-    A loss may be random (augmentation, interpolates). Argument: every patient in the sample gets a generator of their
-    own, seeded by exactly one draw from `noise`, whatever other patients use up. So seeds are independent and alike
-    distributed whoever else is there; couple the two neighbouring cohorts such that common patients have the same
-    seed, and their terms are equal in both: the sums differ by the one patient's clipped term, as without randomness.
+    A loss may be random (augmentation, interpolates). Argument: every view of a patient in the sample gets a generator
+    of its own, seeded by exactly one draw from `noise`, whatever other patients use up. So seeds are independent and
+    alike distributed whoever else is there; couple the two neighbouring cohorts such that common patients have the
+    same seeds, and their terms are equal in both: the sums differ by the one patient's clipped term, as without
+    randomness.
     The seeds never leave (a site's `noise` is secret in production), so the mixture over them keeps the guarantee.
 
     Args:
@@ -98,7 +100,7 @@ def train_round(
 
     def loss(index: int) -> Tensor | None:
         own = torch.Generator().manual_seed(int(noise.integers(2**63)))
-        return task.patient_loss(model, patients[index], own)
+        return task.patient_loss(model, _augmented(stage, patients[index], own), own)
 
     loss_of = guarded(loss, note)
     model.train()
@@ -112,6 +114,7 @@ def train_round(
             expected=stage.sample_rate * len(patients),
             loss_bound=task.loss_bound,
             generator=noise,
+            views=stage.views,
         )
         _step(task, model, optimiser, private, released.gradients, draws, step)
         losses.append(released.loss)
@@ -119,32 +122,78 @@ def train_round(
 
 
 def pretrain(
-    task: Trained, model: nn.Module, phantoms: Sequence[PatientTensors], steps: int, rate: float, draws: torch.Generator
+    task: Trained, model: nn.Module, phantoms: Sequence[PatientTensors], stage: Stage, draws: torch.Generator
 ) -> None:
-    """Train `model` on public phantoms, a few at a time, without noise; `rate` is the peak of one cycle."""
-    optimiser = optimiser_of(task, model, rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, cycle_momentum=False)
+    """Take the stage's `pretrain_steps` on public phantoms, a few at a time, without noise.
+
+    The learning rate rises to `pretrain_rate` and falls again, one cycle (Smith 2018).
+    """
+    optimiser, steps = optimiser_of(task, model, stage.pretrain_rate), stage.pretrain_steps
+    rates = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps + 1, cycle_momentum=False)
     everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.train()
     for step in range(steps):
-        chosen = torch.randint(len(phantoms), (PRETRAIN_BATCH,), generator=draws).tolist()
-        released = private_gradient(
-            everything,
-            [phantoms[i] for i in chosen],
-            lambda phantom: task.patient_loss(model, phantom, draws),
-            clip=math.inf,
-            noise_multiplier=0.0,
-            expected=len(chosen),
-            loss_bound=task.loss_bound,
-            generator=NO_NOISE,
-        )
-        _step(task, model, optimiser, everything, released.gradients, draws, step)
+        _public_step(task, model, optimiser, everything, phantoms, stage, draws, step)
         schedule.step()
 
 
+def teach(
+    task: Trained, model: nn.Module, patients: Sequence[PatientTensors], stage: Stage, draws: torch.Generator
+) -> None:
+    """Take the stage's `public_steps` on public or made `patients`, on the weights that patients train, without noise.
+
+    Their gradients are functions of public and released values (post-processing). They pull the weights back from
+    where noise has carried them, as added public gradients do (Amid et al. 2022), at the server and once for all sites.
+    """
+    optimiser = optimiser_of(task, model, stage.pretrain_rate)
+    chosen = task.private_parameters(model)
+    model.train()
+    for step in range(stage.public_steps):
+        _public_step(task, model, optimiser, chosen, patients, stage, draws, step)
+
+
+def _public_step(
+    task: Trained,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    patients: Sequence[PatientTensors],
+    stage: Stage,
+    draws: torch.Generator,
+    step: int,
+) -> None:
+    chosen = torch.randint(len(patients), (PRETRAIN_BATCH,), generator=draws).tolist()
+    released = private_gradient(
+        parameters,
+        [patients[i] for i in chosen],
+        lambda patient: task.patient_loss(model, _augmented(stage, patient, draws), draws),
+        clip=math.inf,
+        noise_multiplier=0.0,
+        expected=len(chosen),
+        loss_bound=task.loss_bound,
+        generator=NO_NOISE,
+    )
+    _step(task, model, optimiser, parameters, released.gradients, draws, step)
+
+
+def _augmented(stage: Stage, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
+    return traditional(patient, draws) if stage.augment == "traditional" else patient
+
+
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:
-    """Return the local optimiser; weights that get no gradient, private or public, stay as they are."""
-    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate, betas=task.betas)
+    """Return the local optimiser; weights that get no gradient, private or public, stay as they are.
+
+    A task's `rates` give some weights another learning rate than `rate`, such as two time scales (Heusel 2017).
+    """
+    rates: Mapping[str, float] = getattr(task, "rates", {})
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = next((factor for start, factor in rates.items() if name.startswith(start)), 1.0)
+            groups.setdefault(factor, []).append(parameter)
+    chosen = [{"params": parameters, "lr": rate * factor} for factor, parameters in groups.items()]
+    return torch.optim.Adam(chosen, lr=rate, betas=task.betas)
 
 
 def measure(

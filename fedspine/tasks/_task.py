@@ -3,8 +3,9 @@
 A task is one file of this folder that does not begin with an underscore; its name in a plan is the file's name. It
 offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measured` value. Where it needs public values
 such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
-stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`); settings are a
-dataclass `Options`.
+stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says
+`REPEATS = True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones,
+and the task is made anew. Settings are a dataclass `Options`.
 Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
 """
 
@@ -14,7 +15,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,11 @@ Shared = Mapping[str, Tensor]
 
 @runtime_checkable
 class Trained(Protocol):
-    """A network trained by private patient gradients and free public ones."""
+    """A network trained by private patient gradients and free public ones.
+
+    Two attributes may be left out: `stays`, beginnings of the names of weights that every site keeps for itself after
+    the first round (a GAN's critic), and `rates`, beginnings of names to factors on the learning rate.
+    """
 
     @property
     def loss_bound(self) -> float:
@@ -160,6 +165,30 @@ def public_values(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | Non
     return result
 
 
+def rebuilt(
+    plan: Plan, stage: Stage, shared: Shared, models: Mapping[str, Shared]
+) -> tuple[Trained | Measured, nn.Module | None]:
+    """Return a finished stage's task and, where it trained, its network with its final weights.
+
+    Args:
+        plan: as run.
+        stage: one of the plan's.
+        shared: results of the stages before it (and its own).
+        models: stage to weights, of the stages that trained.
+    """
+    task = make(plan, stage, shared, models.get(stage.of))
+    if not isinstance(task, Trained):
+        return task, None
+    model = task.build()
+    load_weights(model, models[stage.name])
+    return task, model.eval()
+
+
+def travels(task: Trained, name: str) -> bool:
+    """Return whether the weights called `name` leave a site; what `stays` never does."""
+    return not name.startswith(tuple(getattr(task, "stays", ())))
+
+
 def load_weights(model: nn.Module, arrays: Shared) -> None:
     """Load `arrays` into `model`: same names, shapes and kinds, finite numbers; anything else is an error."""
     wanted = model.state_dict()
@@ -191,16 +220,33 @@ def check_tasks(plan: Plan) -> None:
                 f"'{stage.of}'",
                 "name one",
             )
-        if hasattr(module, "MEASURES") and (stage.sample_rate, stage.rounds, stage.steps, stage.clip) != (1, 1, 1, 1):
-            raise ConfigError(
-                f"stage '{stage.name}' measures every patient once, so sample_rate, rounds, steps and clip must be 1",
-                "other numbers",
-                "leave them out",
-            )
+        _check_rounds(stage, module)
+        if stage.synthetic and not _generates(_module(plan.find(stage.synthetic))):
+            rule = f"synthetic of stage '{stage.name}' must name a stage that makes patients"
+            raise ConfigError(rule, f"'{stage.synthetic}'", "name a GAN's")
         if hasattr(module, "Options"):
             build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")
         elif stage.options:
             raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
+
+
+def _check_rounds(stage: Stage, module: ModuleType) -> None:
+    if not hasattr(module, "MEASURES"):
+        return
+    several = getattr(module, "REPEATS", False)
+    found = (stage.sample_rate, 1 if several else stage.rounds, stage.steps, stage.clip)
+    if found != (1, 1, 1, 1):
+        what = "sample_rate, steps and clip" if several else "sample_rate, rounds, steps and clip"
+        raise ConfigError(
+            f"stage '{stage.name}' measures every patient once a round, so {what} must be 1",
+            "other numbers",
+            "leave them out",
+        )
+
+
+def _generates(module: ModuleType) -> bool:
+    """Return whether the module's tasks make patients, by what its function `task` says that it returns."""
+    return hasattr(get_type_hints(module.task)["return"], "synthetic")
 
 
 def check_networks(plan: Plan) -> None:

@@ -13,8 +13,9 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.privacy.accounting import epsilon_rdp
 from fedspine.privacy.calibrate import stage_event
+from fedspine.tasks._combine import mean_weights
 from fedspine.tasks._task import Trained, make
-from simulations.loop import averaged, priced, start, train
+from simulations.loop import priced, start, train
 
 PLAN = Plan("tiny", data=DataPlan(contrasts=("T1", "T2"), size=32, slices=2))
 STAGE = Stage("segment", "segment", rounds=2, steps=3, sample_rate=0.7, options={"trained": "all"})
@@ -62,7 +63,7 @@ def test_without_privacy_there_is_neither_clip_nor_noise(patients: list[PatientT
 
 
 def test_a_site_counts_by_its_patients() -> None:
-    mean = averaged([{"w": torch.zeros(2)}, {"w": torch.ones(2)}], [3, 1])
+    mean = mean_weights([{"w": torch.zeros(2)}, {"w": torch.ones(2)}], [3, 1])
     assert torch.allclose(mean["w"], torch.full((2,), 0.25))
 
 

@@ -1,0 +1,138 @@
+"""Where a trained stage begins, and what the server adds between rounds: weights, phantoms, made patients.
+
+Nothing here reads a patient: weights that are public or released, and phantoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fedspine.atlas.anchors import phantoms
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan, Stage
+from fedspine.errors import ConfigError
+from fedspine.privacy.patient_sum import public_generator
+from fedspine.tasks._rounds import pretrain, teach
+from fedspine.tasks._task import Generative, Trained, rebuilt
+from server.vault import Progress
+
+PRETRAIN_PHANTOMS = 160
+"""Public phantoms that a stage's pre-training and public steps draw from."""
+
+ENOUGH = 0.5
+"""Share of the network's weights that a file to start from must fill; with less, it is another network's."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a stage begins with.
+
+    Args:
+        weights: of the whole network.
+        taken: share of them that came from the stage's `initial` file.
+    """
+
+    weights: dict[str, Tensor]
+    taken: float
+
+
+def start(plan: Plan, stage: Stage, task: Trained, folder: Path) -> Start:
+    """Return the stage's first weights: fresh from the plan's seed, then `initial`, then pre-training on phantoms.
+
+    Args:
+        plan: seed and data.
+        stage: `initial` and pre-training.
+        task: the stage's.
+        folder: where `initial` lies: the plan's own.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        model = task.build()
+    taken = 0.0
+    if stage.initial:
+        found = initial_weights(stage, folder)
+        taken = fill(model, found, stage)
+    if stage.pretrain_steps:
+        draws = public_generator(plan.seed, "pretrain", stage.name)
+        patients = phantoms(plan, PRETRAIN_PHANTOMS, purpose=1)
+        pretrain(task, model, patients, stage, draws)
+    return Start({key: value.detach().clone() for key, value in model.state_dict().items()}, taken)
+
+
+def initial_weights(stage: Stage, folder: Path) -> dict[str, Tensor]:
+    """Return the arrays in the stage's `initial` file.
+
+    Raises:
+        ConfigError: if there is none, or it is not safetensors (a pickle could hold a program).
+    """
+    file = folder / stage.initial
+    rule = f"initial of stage '{stage.name}' must be a .safetensors file below the plan's folder"
+    if not file.is_file():
+        raise ConfigError(rule, "no such file", "mend the path, or copy the weights there")
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError):
+        raise ConfigError(rule, "another kind of file", "use models/STAGE.safetensors of a run folder") from None
+
+
+def fill(model: nn.Module, found: Mapping[str, Tensor], stage: Stage) -> float:
+    """Load into `model` what has the same name, shape and kind and is finite; return the share of weights filled.
+
+    A head for other classes stays fresh, which is what transfer learning wants.
+
+    Raises:
+        ConfigError: if less than `ENOUGH` fits.
+    """
+    wanted = model.state_dict()
+    fits = {
+        key: value
+        for key, value in found.items()
+        if key in wanted
+        and wanted[key].shape == value.shape
+        and wanted[key].dtype == value.dtype
+        and bool(torch.isfinite(value).all())
+    }
+    share = float(sum(map(torch.numel, fits.values())) / sum(map(torch.numel, wanted.values())))
+    if share < ENOUGH:
+        rule = f"initial of stage '{stage.name}' must fill at least half of its network"
+        raise ConfigError(rule, f"{share:.0%}", "use weights of a stage with the same task and options")
+    model.load_state_dict({**wanted, **fits})
+    return share
+
+
+def teachers(plan: Plan, stage: Stage, progress: Progress) -> list[PatientTensors]:
+    """Return whom the stage's public steps use: phantoms, and as many made patients where it names who makes them."""
+    if not stage.public_steps:
+        return []
+    patients = phantoms(plan, PRETRAIN_PHANTOMS, purpose=1)
+    return [*patients, *made(plan, stage, progress, len(patients))] if stage.synthetic else patients
+
+
+def public_steps(
+    plan: Plan,
+    stage: Stage,
+    task: Trained,
+    weights: Mapping[str, Tensor],
+    patients: Sequence[PatientTensors],
+    number: int,
+) -> dict[str, Tensor]:
+    """Return `weights` after the server's own steps of round `number` on public or made `patients`."""
+    model = task.build()
+    model.load_state_dict(dict(weights))
+    teach(task, model, patients, stage, public_generator(plan.seed, "public", stage.name, number))
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def made(plan: Plan, stage: Stage, progress: Progress, count: int) -> list[PatientTensors]:
+    """Return `count` patients made by the stage that `synthetic` names; the same at every round."""
+    source = plan.find(stage.synthetic)
+    task, model = rebuilt(plan, source, progress.shared, progress.models)
+    assert isinstance(task, Generative), "the plan was checked"
+    return task.synthetic(model, count, public_generator(plan.seed, "made", source.name))
