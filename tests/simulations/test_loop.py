@@ -18,7 +18,7 @@ from fedspine.tasks._task import Trained, make
 from simulations.loop import priced, start, train
 
 PLAN = Plan("tiny", data=DataPlan(contrasts=("T1", "T2"), size=32, slices=2))
-STAGE = Stage("segment", "segment", rounds=2, steps=3, sample_rate=0.7, options={"trained": "all"})
+STAGE = Stage("segment", "segment", rounds=2, steps=3, sample_rate=0.7, trained="all")
 
 
 @pytest.fixture(scope="module")
