@@ -36,6 +36,8 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("dcgan", "dcgan", rounds=2, steps=2, options=SMALL),
         Stage("dcgan", "dcgan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("wgan_gp", "wgan_gp", rounds=2, steps=2, options=SMALL),
+        Stage("conditional_gan", "conditional_gan", rounds=2, steps=2, options=SMALL),
+        Stage("conditional_gan", "conditional_gan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("wgan_gp", "wgan_gp-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("phantom_votes", "phantom_votes", options={"candidates": 6}),
         Stage("segment", "segment", rounds=2, steps=2),

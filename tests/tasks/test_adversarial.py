@@ -15,18 +15,21 @@ from fedspine.networks.differentiable import KINDS, augmented
 from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._losses import gradient_penalty, r1
 from fedspine.tasks._rounds import Strength, optimiser_of, train_round
-from fedspine.tasks._task import Generative, Trained, check_tasks, make
+from fedspine.tasks._sample import patients_of
+from fedspine.tasks._task import Generative, Trained, check_tasks, make, public_values
+from fedspine.tasks.conditional_gan import FromMasks
 
 from .conftest import DATA, SMALL, random_patient
 
-KINDS_OF_GAN = ["dcgan", "wgan_gp"]
+KINDS_OF_GAN = ["dcgan", "wgan_gp", "conditional_gan"]
 PATIENT = random_patient(torch.Generator().manual_seed(3), complete=True)
 
 
 def gan_of(kind: str, trained: str = "", **options: object) -> tuple[Adversarial, Gan]:
     """Return a small GAN and its networks, the same ones every time."""
     stage = Stage(kind, kind, trained=trained, options={**SMALL, **options})
-    task = make(Plan("p", data=DATA, stage=(stage,)), stage, {})
+    plan = Plan("p", data=DATA, stage=(stage,))
+    task = make(plan, stage, public_values(plan, stage, {}))
     assert isinstance(task, Adversarial)
     torch.manual_seed(0)
     return task, task.build()
@@ -135,6 +138,45 @@ def test_augmentation_keeps_shapes_lets_gradients_through_and_shades_no_mask(sha
     assert torch.equal(shaded[:, 3:], images[:, 3:])
     assert not torch.equal(shaded[:, :3], images[:, :3])
     assert torch.equal(augmented(images, 3, (), seeded()), images)
+
+
+def test_a_given_mask_comes_back_as_the_mask_and_moves_the_image_where_it_lies() -> None:
+    task, gan = gan_of("conditional_gan", size=32)
+    assert isinstance(task.maker, FromMasks)
+    masks = torch.zeros(2, 1, 32, 32)
+    masks[1, :, 20:26, 8:14] = 1
+    labels, present = torch.tensor([2, 2]), torch.ones(2, len(DATA.contrasts))
+    with torch.no_grad():
+        made = task.maker.made_for(gan.average, masks, labels, present, seeded())
+    healthy, ill = patients_of(made, task.frame)
+    assert ill.mask is not None
+    assert healthy.mask is not None
+    assert torch.equal(ill.mask, masks[1:])
+    assert not bool(healthy.mask.any())
+    assert (healthy.label, ill.label) == (2, 2)
+    with torch.no_grad():
+        same_noise = task.maker.made_for(gan.average, masks[:1], labels[:1], present[:1], seeded())
+        with_lesion = task.maker.made_for(gan.average, masks[1:], labels[1:], present[1:], seeded())
+    assert not torch.equal(same_noise.images, with_lesion.images)
+
+
+def test_masks_and_classes_to_make_images_for_come_from_phantoms_alone() -> None:
+    task, gan = gan_of("conditional_gan")
+    assert isinstance(task.maker, FromMasks)
+    known = {mask.numpy().tobytes() for mask in task.maker.masks.float()}
+    for _ in range(2):
+        made = task.maker.make(gan.generator, 16, seeded())
+        assert {mask.numpy().tobytes() for mask in made.masks} <= known
+    assert set(task.maker.labels.tolist()) == {0, 1, 2}
+    assert task.maker.masks.dtype == torch.uint8
+
+
+def test_the_critic_asks_about_the_class_and_leaves_it_out_where_it_is_not_known() -> None:
+    _, gan = gan_of("conditional_gan")
+    images = torch.rand(3, 2 * len(DATA.contrasts) + 1, 16, 16)
+    scores = [gan.critic(images, torch.full((3,), label)) for label in (-1, 0, 1)]
+    assert not torch.equal(scores[1], scores[2])
+    assert not torch.equal(scores[0], scores[1])
 
 
 def test_volumes_of_fewer_slices_than_the_plans_are_no_error() -> None:
