@@ -7,7 +7,7 @@ patient's own. In-plane only: slices are thick and few.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -120,7 +120,16 @@ def traditional(patient: PatientTensors, draws: torch.Generator, strengths: Stre
     for index, seed in enumerate(rest):
         if patient.present[index]:
             images[:, index] = _other_intensities(warped[:, index], seed, strong)
-    return patient.with_images(images, None if patient.mask is None else _warped_mask(patient.mask, geometry))
+    changed = patient.with_images(images, None if patient.mask is None else _warped_mask(patient.mask, geometry))
+    return changed if patient.levels is None else replace(changed, levels=_moved(patient.levels, geometry))
+
+
+def _moved(levels: Tensor, geometry: Geometry) -> Tensor:
+    """Return places (level, 3) as (slice, row, column) in the new geometry; NaN where they left the image."""
+    places = torch.cat([levels[:, :1], geometry.follow(levels[:, 1:])], dim=1)
+    last = torch.tensor(geometry.source.shape[1:]) - 0.5
+    gone = ((places[:, 1:] < -0.5) | (places[:, 1:] > last)).any(1, keepdim=True)
+    return torch.where(gone, torch.nan, places)
 
 
 def _warped_mask(mask: Tensor, geometry: Geometry) -> Tensor:

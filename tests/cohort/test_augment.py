@@ -12,6 +12,7 @@ from fedspine.cohort.augment import Strengths, drawn_geometry, traditional
 from fedspine.cohort.tensors import PatientTensors
 
 STILL = Strengths(rotation=0, shear=0, scaling=0, shift=0, elastic=0, often=0)
+MIRRORED = dataclasses.replace(STILL, mirror=1.0)
 MOVING = dataclasses.replace(Strengths(), often=0.0)
 
 
@@ -111,6 +112,18 @@ def test_points_follow_the_image(seed: int, mirror: float) -> None:
 
 
 def test_a_mirror_exchanges_left_and_right_only_when_asked() -> None:
-    mirrored = traditional(patient(), seeded(0), dataclasses.replace(STILL, mirror=1.0))
+    mirrored = traditional(patient(), seeded(0), MIRRORED)
     assert torch.allclose(mirrored.images, patient().images.flip(-1), atol=1e-5)
     assert torch.equal(mirrored.mask, patient().mask.flip(-1))  # type: ignore[union-attr, arg-type]
+
+
+def test_the_places_of_the_levels_follow_and_are_unknown_once_outside() -> None:
+    places = torch.tensor([[0.0, 32.0, 40.0], [1.0, 10.0, 63.0], [0.0, float("nan"), float("nan")]])
+    moved = traditional(dataclasses.replace(patient(), levels=places), seeded(0), MIRRORED).levels
+    assert moved is not None
+    assert torch.allclose(moved[:2], torch.tensor([[0.0, 32.0, 23.0], [1.0, 10.0, 0.0]]), atol=1e-3)
+    assert bool(moved[2, 1:].isnan().all())
+    shifted = Strengths(rotation=0, shear=0, scaling=0, shift=0.3, elastic=0, often=0)
+    seen = [traditional(dataclasses.replace(patient(), levels=places), seeded(s), shifted).levels for s in range(20)]
+    lost = [bool(found[1].isnan().any()) for found in seen if found is not None]
+    assert 4 < sum(lost) < 16

@@ -1,0 +1,83 @@
+"""The classification network: where is the lesion, what is it like there, what is it like around it, so which class.
+
+Multi-scale maps of an encoder, a heat map of the lesion as attention, features averaged under it over all slices at
+once (attention pooling as in multiple-instance learning, Ilse 2018, ICML, with a gate of its own at every place), and
+a linear head. Where a mask is known the heat map learns from it, so that few patients suffice to know where to look.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedspine.errors import ConfigError
+from fedspine.networks.encoders import GROUPS, Encoder
+
+POOLINGS = ("attention", "mean")
+
+NOWHERE = 4.0
+"""Pixels of attention that are worth nothing: what there is to see fades where there is no lesion at all."""
+
+
+class Seen(NamedTuple):
+    """What the network says of a patient.
+
+    Args:
+        logits: (class,).
+        heat: (slice, 1, row, column) logits that a place belongs to the lesion, at a quarter of the sides.
+    """
+
+    logits: Tensor
+    heat: Tensor
+
+
+class LesionClassifier(nn.Module):
+    """One patient in, one row of logits out.
+
+    Args:
+        encoder: makes the maps.
+        classes: output logits.
+        width: channels in which the scales meet, a multiple of 4.
+        pooling: "attention", or "mean" over every place of every slice, for comparison.
+        dimensions: 2 or 3, as the encoder.
+    """
+
+    heads = ("attention", "head")
+    """What is read off the features: few weights, trained whatever else is (`networks.parts`)."""
+
+    def __init__(self, encoder: Encoder, classes: int, width: int, pooling: str, dimensions: int) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ConfigError("pooling must be known", f"'{pooling}'", f"use one of: {', '.join(POOLINGS)}")
+        convolution: type[nn.Conv2d | nn.Conv3d] = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.dimensions, self.pooling = dimensions, pooling
+        self.encoder = encoder
+        self.together = nn.Sequential(
+            convolution(sum(encoder.channels), width, 1, bias=False), nn.GroupNorm(GROUPS, width), nn.ReLU()
+        )
+        self.attention = convolution(width, 1, 1)
+        self.head = nn.Linear(width if pooling == "mean" else 2 * width + 1, classes)
+
+    def forward(self, images: Tensor) -> Seen:
+        """Return what is seen in the images (slice, channel, row, column) of one patient."""
+        stack = images if self.dimensions == 2 else images.transpose(0, 1)[None]
+        maps = self.encoder(stack)
+        size, mode = maps[0].shape[2:], "bilinear" if self.dimensions == 2 else "trilinear"
+        met = [maps[0], *(F.interpolate(m, size, mode=mode, align_corners=False) for m in maps[1:])]
+        features = self.together(torch.cat(met, dim=1))  # (slice, width, row, column) or (1, width, slice, row, column)
+        heat = self.attention(features)
+        logits: Tensor = self.head(self.pooled(features.movedim(1, 0).flatten(1), heat.movedim(1, 0).flatten()))
+        return Seen(logits, heat if self.dimensions == 2 else heat[0].transpose(0, 1))
+
+    def pooled(self, features: Tensor, heat: Tensor) -> Tensor:
+        """Return the head's input from features (width, place) and heat (place,), places of all slices together."""
+        everywhere = features.mean(1)
+        if self.pooling == "mean":
+            return everywhere
+        weight = heat.sigmoid()
+        lesion = (features * weight).sum(1) / (weight.sum() + NOWHERE)
+        size = weight.sum().log1p()[None]
+        return torch.cat([lesion, everywhere, size])
