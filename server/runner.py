@@ -22,6 +22,7 @@ from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, no
 from fedspine.tasks._rounds import Strength
 from fedspine.tasks._task import Measured, Site, Trained, make, public_values
 from fedspine.wire import Schema, check, schema_of
+from server.collapse import checked
 from server.sites import Enrolled, Reply, ask_stage
 from server.starting import public_steps, start, teachers
 from server.vault import Progress, Vault
@@ -93,6 +94,8 @@ class Runner:
             progress.arrays, progress.memory = begin.weights, {}
             if stage.initial:
                 entry["initial"] = begin.taken
+            if hasattr(task, "public_losses"):  # the curves of the plan's last GAN are kept
+                progress.numbers["gan"] = {"critic": [], "generator": [], "diversity": [], "collapsed": []}
         public = teachers(self.plan, stage, progress)
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
@@ -117,11 +120,12 @@ class Runner:
         number: int,
     ) -> None:
         """Make the next weights of the sites' answers; what never travelled stays as it began."""
-        patients = self._patients(stage)
+        patients, before = self._patients(stage), progress.arrays
         mean = mean_weights([reply.arrays for reply in replies.values()], [patients[name] for name in replies])
         progress.arrays = {**progress.arrays, **next_weights(stage, progress.arrays, mean, progress.memory)}
         if stage.public_steps:
             progress.arrays = public_steps(self.plan, stage, task, progress.arrays, public, number)
+        self._keep_diverse(progress, stage, task, before, number)
         note_average(stage, progress.arrays, progress.memory)
 
     def _loss_noise(self, task: Trained, stage: Stage, replies: Mapping[str, Reply]) -> float:
@@ -190,6 +194,21 @@ class Runner:
             )
         return usable
 
+    def _keep_diverse(
+        self, progress: Progress, stage: Stage, task: Trained, before: Mapping[str, Tensor], number: int
+    ) -> None:
+        """Note how diverse made images are, and go back to the last good generator where it has collapsed."""
+        found = checked(
+            task, before, progress.arrays, public_generator(self.plan.seed, "diversity", stage.name, number)
+        )
+        if found is None:
+            return
+        progress.arrays = found.weights
+        notes = progress.numbers["gan"]
+        notes["diversity"].append(found.diversity)
+        if found.collapsed:
+            notes["collapsed"].append(number)
+
     def _public_losses(
         self, progress: Progress, stage: Stage, task: Trained, number: int, entry: dict[str, Any]
     ) -> None:
@@ -199,7 +218,7 @@ class Runner:
         model = task.build()
         model.load_state_dict(progress.arrays)
         parts = task.public_losses(model, public_generator(self.plan.seed, "curve", stage.name, number))
-        curves = progress.numbers.setdefault("gan", {"critic": [], "generator": []})
+        curves = progress.numbers["gan"]
         curves["critic"].append(entry["loss"]["pooled"][-1] + parts["critic on made images"])
         curves["generator"].append(parts["generator"])
 

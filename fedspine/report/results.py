@@ -12,6 +12,9 @@ from fedspine.report.markup import Child, Markup, join, tag
 from fedspine.report.run_files import Run, rows, series, table
 from fedspine.report.wording import amount, estimate, metric_name, number, plural
 
+GANS = ("gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
+"""Tasks whose released loss is that of a critic on real images."""
+
 
 def site_legend(run: Run, *, pooled: bool = False) -> Markup:
     """Return the colours of the sites."""
@@ -98,7 +101,7 @@ def gan_losses(run: Run) -> Markup:
     """Return the two losses of the GAN over rounds."""
     gan = table(run.metrics, "gan")
     critic, generator = series(gan.get("critic")), series(gan.get("generator"))
-    noise = next((number(table(s, "loss").get("noise")) for s in run.stages if s.get("task") == "gan"), None)
+    noise = next((number(table(s, "loss").get("noise")) for s in run.stages if s.get("task") in GANS), None)
     lines = [Line("critic", critic, "s0", noise or 0.0), Line("generator", generator, "s1 second")]
     chart = line_chart(lines, across="round", up="loss (no unit)", says="Losses of critic and generator", width=760)
     if chart is None:
@@ -109,7 +112,22 @@ def gan_losses(run: Run) -> Markup:
         "generator climbs means that the critic has won and the generator learns no more. The band is the noise in the "
         "critic's loss on real images; the rest of both losses needs no patient."
     )
-    return figure(join(key, chart), reading, title="Losses of the GAN")
+    return figure(join(key, chart), [_collapse(gan), reading], title="Losses of the GAN")
+
+
+def _collapse(gan: Mapping[str, Any]) -> str:
+    """Say whether the generator came to make the same image again and again."""
+    diversity = [value for value in series(gan.get("diversity")) if value is not None]
+    if not diversity:
+        return ""
+    found = f"After the last round made images were {100 * diversity[-1]:.0f} % as diverse as real ones. "
+    rounds = ", ".join(str(number) for number in rows(gan, "collapsed"))
+    if not rounds:
+        return found
+    return (
+        f"{found}The generator collapsed in round {rounds}: it made nearly the same image again and again. The last "
+        "good generator was put back each time, and is the one that was kept. "
+    )
 
 
 def harmonisation(run: Run, released: Mapping[str, Any], *, own: str = "") -> Markup:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -180,7 +181,11 @@ class Adversarial:
 
     def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
         """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike."""
-        return diversity(lambda count: self.synthetic(model, count, draws), self.spread())
+        return diversity(lambda count: self.synthetic(model, count, draws), self._spread)
+
+    @cached_property
+    def _spread(self) -> Tensor:
+        return self.spread()
 
     def public_losses(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
         """Return the parts of the two losses that no patient enters, for the training curves."""
@@ -230,6 +235,7 @@ def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
     demand(
         0 <= options.average_decay < 1, f"average_decay in {where} must lie in [0, 1)", options.average_decay, "mend"
     )
+    demand(0 <= options.diversity <= 1, f"diversity in {where} must lie in [0, 1]", options.diversity, "mend it")
     for kind in options.differentiable:
         demand(kind in KINDS, f"differentiable in {where} must be known", f"'{kind}'", suggestion(kind, KINDS))
     return options

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedspine.atlas.anchors import COUNT, phantoms
 from fedspine.cohort.tensors import PatientTensors
@@ -19,6 +20,25 @@ MADE = 64
 
 CONSTANT = 1e-3
 """Features that differ less than this among real patients tell nothing."""
+
+
+@runtime_checkable
+class Diverse(Protocol):
+    """A trained task that can tell whether what it makes is as diverse as patients are."""
+
+    @property
+    def least_diversity(self) -> float:
+        """Share of real images' diversity below which what makes them counts as collapsed."""
+
+    @property
+    def made_by(self) -> tuple[str, ...]:
+        """Beginnings of the names of the weights that make images; of the last good ones where they collapse."""
+
+    def build(self) -> nn.Module:
+        """Return the network; see `Trained`."""
+
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
+        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike; server side."""
 
 
 def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> float:

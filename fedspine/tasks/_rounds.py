@@ -128,6 +128,7 @@ def pretrain(
 
     The learning rate rises to `pretrain_rate` and falls again, one cycle (Smith 2018).
     """
+    task = getattr(task, "for_phantoms", lambda: task)()
     optimiser, steps = optimiser_of(task, model, stage.pretrain_rate), stage.pretrain_steps
     rates = [group["lr"] for group in optimiser.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps + 1, cycle_momentum=False)

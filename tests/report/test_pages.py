@@ -81,6 +81,12 @@ def test_a_missing_part_is_a_sentence_not_a_crash(tmp_path: Path, part: str) -> 
     assert "</html>" in text
 
 
+def test_a_collapsed_generator_is_said_on_the_page(tmp_path: Path) -> None:
+    assert "generator collapsed" not in rendered(tmp_path / "well", lambda metrics: None)
+    text = rendered(tmp_path / "ill", lambda metrics: metrics["gan"].update(collapsed=[3, 4]))
+    assert "The generator collapsed in round 3, 4" in text
+
+
 def test_a_run_without_pictures_or_sites_is_still_a_page(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run / "gallery.safetensors").unlink()

@@ -1,0 +1,47 @@
+"""A GAN in a whole run: curves, pictures, and the alarm for mode collapse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from simulations.consortium import simulate
+
+from .conftest import Opened, Silent, tiny_plan
+
+PLAN = """
+name = "tiny"
+seed = 3
+[data]
+size = 32
+slices = 2
+[[stage]]
+task = "gan"
+rounds = 2
+steps = 2
+learning_rate = 0.01
+[stage.options]
+size = 16
+width = 4
+critic_width = 4
+latent = 8
+batch = 4
+"""
+
+
+@pytest.mark.parametrize(("least", "rounds"), [(0.0, []), (1.0, [1, 2])])
+def test_a_run_says_how_diverse_made_images_are_and_when_the_generator_collapsed(
+    opened: Opened, least: float, rounds: list[int]
+) -> None:
+    simulation = opened(tiny_plan(PLAN + f"diversity = {least}\n"))
+    simulate(simulation, Silent())
+    gan = json.loads((simulation.out / "metrics.json").read_text("utf-8"))["gan"]
+    assert {key: len(gan[key]) for key in ("critic", "generator", "diversity")} == dict.fromkeys(
+        ("critic", "generator", "diversity"), 2
+    )
+    assert all(0 <= share <= 1 for share in gan["diversity"])
+    assert gan["collapsed"] == rounds
+    assert ("collapsed in round 1, 2" in (simulation.out / "report.html").read_text("utf-8")) == bool(rounds)
+    assert "synthetic.images" in load_file(simulation.out / "gallery.safetensors")
