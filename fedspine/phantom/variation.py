@@ -8,7 +8,7 @@ that it grew in. Two recipes can be crossed: each part from one or the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,18 +91,25 @@ def varied(recipe: Recipe, parts: Sequence[str], generator: np.random.Generator)
 
 
 def grown_from(
-    recipe: Recipe, identifier: str, *, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str
+    recipe: Recipe,
+    identifier: str,
+    *,
+    contrasts: tuple[str, ...],
+    shape: tuple[int, int, int],
+    levels: str,
+    structures: tuple[str, ...] = (),
 ) -> Patient:
-    """Return the phantom of `recipe`, as `phantom.public` does: with a mask, on the scanner that it falls to.
+    """Return the phantom of `recipe`, with the mask that `phantom.public` gives, on the scanner that it falls to.
 
     Where all contrasts are CT it is a chest, of which "build" and "noise" draw the person and "scanner" the scanner.
     """
     if contrasts and all(contrast.split()[0] == "CT" for contrast in contrasts):
-        return _chest(recipe, identifier, shape)
+        chest = _chest(recipe, identifier, shape)
+        return chest if structures in ((), ("lesion",)) else replace(chest, mask=None)
     own = {node: (seed,) for part, seed in zip(PARTS, recipe.seeds, strict=True) for node in PARTS[part]}
     request = Request(shape=shape, levels=parse_levels(levels), contrasts=contrasts)
     phantom = compose((recipe.seeds[0],), {"request": request, "label": recipe.label}, own)
-    return to_patient(phantom, identifier, phantom.scanner, contrasts=contrasts)
+    return to_patient(phantom, identifier, phantom.scanner, contrasts=contrasts, structures=structures)
 
 
 def _chest(recipe: Recipe, identifier: str, shape: tuple[int, int, int]) -> Patient:

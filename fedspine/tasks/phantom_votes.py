@@ -126,8 +126,8 @@ class PhantomVotes:
 def row_of(patient: PatientTensors) -> tuple[Tensor, Tensor]:
     """Return the features by which patients and phantoms are compared, and which are known: both (column,)."""
     values, known = features(patient)
-    has_mask = patient.mask is not None
-    has_lesion = float(patient.mask is not None and bool(patient.mask.any()))
+    has_mask = patient.lesion is not None
+    has_lesion = float(patient.lesion is not None and bool(patient.lesion.any()))
     return torch.cat([values, torch.tensor([has_lesion])]), torch.cat([known, torch.tensor([float(has_mask)])])
 
 
@@ -147,7 +147,14 @@ def _made(plan: Plan, recipes: Sequence[Recipe]) -> list[PatientTensors]:
     shape = (max(data.slices, 2), data.size, data.size)
     contrasts = scanned(data.contrasts)
     grown = [
-        grown_from(recipe, f"made-{index:04d}", contrasts=contrasts, shape=shape, levels=data.levels)
+        grown_from(
+            recipe,
+            f"made-{index:04d}",
+            contrasts=contrasts,
+            shape=shape,
+            levels=data.levels,
+            structures=data.structures,
+        )
         for index, recipe in enumerate(recipes)
     ]
     return on_grid(plan, grown, 3)
