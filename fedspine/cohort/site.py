@@ -13,6 +13,9 @@ from fedspine.cohort.cache import Cache, key_of
 from fedspine.cohort.deidentify.keyring import Pseudonyms, load_table, open_key, save_table
 from fedspine.cohort.dicom.read import Imaging, read_dicom
 from fedspine.cohort.files import files_below
+from fedspine.cohort.level_files import ROOM as LEVELS
+from fedspine.cohort.level_files import read_levels
+from fedspine.cohort.levels import Places
 from fedspine.cohort.mask import mask_grids, read_masks
 from fedspine.cohort.patient import Cohort, FollowUp, Patient, Rejected, Volume
 from fedspine.cohort.select import Study
@@ -57,11 +60,11 @@ def load_cohort(
     # a folder that several sites share, or that holds other things, keeps this site's volumes in a room of their own
     place = folder / CACHE if cache is None else Path(cache) / key_of("site", [folder.resolve()])
     with Cache(place) as store:
-        imaging, masks = _images(folder, tables, tree, names, store, progress or (lambda done, total: None), rejected)
+        imaging, drawn = _images(folder, tables, tree, names, store, progress or (lambda done, total: None), rejected)
     save_table(folder, names)
     identifiers = sorted((set(rows) if rows is not None else set(imaging.studies)) - imaging.two_people)
     rejected += _strangers(omics, identifiers, imaging)
-    patients = [_patient(one, rows or {}, imaging.studies, masks, omics) for one in identifiers]
+    patients = [_patient(one, rows or {}, imaging.studies, drawn, omics) for one in identifiers]
     kept = tuple(one for one in patients if _holds_anything(one))
     rejected += [Rejected("patients.csv", NOTHING, one.identifier) for one in patients if not _holds_anything(one)]
     return Cohort(
@@ -92,6 +95,14 @@ class _Tables:
     subjects: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What is drawn on the images, by patient and number of the study (0 is the baseline)."""
+
+    masks: Mapping[tuple[str, int], Volume]
+    levels: Mapping[tuple[str, int], Places]
+
+
 def _tables(folder: Path, tree: Tree | None, names: Pseudonyms, rejected: list[Rejected]) -> _Tables:
     """Return what stands in the tables of `folder`; `names` learns whom they name."""
     rows = read_patients(folder, rejected)
@@ -116,11 +127,12 @@ def _images(
     store: Cache,
     progress: Callable[[int, int], None],
     rejected: list[Rejected],
-) -> tuple[Imaging, dict[tuple[str, int], Volume]]:
-    """Return the images and masks of DICOM, BIDS and `masks/`; note what is refused in `rejected`."""
+) -> tuple[Imaging, _Drawn]:
+    """Return the images of DICOM and BIDS and what is drawn on them; note what is refused in `rejected`."""
     dicom, passed = files_below(folder, "dicom")
     nifti, passed_masks = files_below(folder, "masks")
-    rejected += passed + passed_masks
+    leveled, passed_levels = files_below(folder, LEVELS)
+    rejected += passed + passed_masks + passed_levels
     if tables.rows is None and not dicom and tree is None:
         raise CohortError(
             "a site folder must hold patients.csv and dicom/, or BIDS", "none of them", "give the folder with them"
@@ -135,10 +147,11 @@ def _images(
         for one in {*bids.masks, *imaging.segmentations}
     }
     masks, refused = read_masks(folder, nifti, segmentations, imaging.studies, store, key)
-    rejected += bids.rejected + imaging.rejected + refused
+    levels, unread = read_levels(folder, leveled, bids.levels, imaging.studies, store, key)
+    rejected += bids.rejected + imaging.rejected + refused + unread
     if not imaging.studies:
         raise _no_image(len(dicom) + (tree.files if tree else 0), rejected)
-    return imaging, masks
+    return imaging, _Drawn(masks, levels)
 
 
 NOTHING = "a patient must have images or omics; found neither; add them or take the row out."
@@ -180,12 +193,14 @@ def _patient(
     identifier: str,
     rows: Mapping[str, Row],
     studies: Mapping[str, Sequence[Study]],
-    masks: Mapping[tuple[str, int], Volume],
+    drawn: _Drawn,
     omics: Omics,
 ) -> Patient:
     row = rows.get(identifier, Row())
     known = [
-        FollowUp(study.months, _volumes(study), masks.get((identifier, number)))
+        FollowUp(
+            study.months, _volumes(study), drawn.masks.get((identifier, number)), drawn.levels.get((identifier, number))
+        )
         for number, study in enumerate(studies.get(identifier, ()))
     ]
     return Patient(
@@ -199,6 +214,7 @@ def _patient(
         level=row.level,
         omics=omics.rows.get(identifier),
         follow_up=tuple(known[1:]),
+        levels=known[0].levels if known else None,
     )
 
 

@@ -200,6 +200,8 @@ def _missing(cohort: Cohort) -> Table:
     """Return a table of what some patients lack; a contrast counts when any patient has it."""
     table = _table("Missing", "what", "patients without", "", numbers=("patients without",))
     checks = [(one, _has_contrast(one)) for one in _names(cohort) if one in CONTRASTS[:-1]] + list(HAS)
+    if any(patient.levels is not None for patient in cohort.patients):
+        checks.append(("drawn levels", lambda patient: patient.levels is not None))
     for name, has in checks:
         lacking = [_own(cohort, patient) for patient in cohort.patients if not has(patient)]
         if lacking:

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from fedspine.cohort.deidentify.keyring import ROOM, write_key
+from fedspine.cohort.levels import NUMBERS, grid_places
 from fedspine.cohort.patient import FollowUp, Patient, Volume
 from fedspine.cohort.select import DAYS_A_MONTH
 from fedspine.errors import InputError
@@ -25,8 +26,8 @@ from fedspine.phantom.scanner import CONTRASTS
 
 TABLE = ("patient", "label", "grade", "time", "event", "level")
 
-LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL = 0.10, 0.10, 0.05, 0.10, 0.05
-"""How often a patient lacks a contrast, the omics row, the label, the mask, or one omics cell."""
+LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL, LACKS_LEVELS = 0.10, 0.10, 0.05, 0.10, 0.05, 0.10
+"""How often a patient lacks a contrast, the omics row, the label, the mask, one omics cell, or the drawn levels."""
 
 _DAYS = (90, 540)
 """A second study follows within so many days, if the patient is followed so long."""
@@ -72,6 +73,8 @@ def write_consortium(
             generator = np.random.default_rng([seed, number, 2, index])
             phantom = draw(generator, label=label, shape=shape, levels=levels, hospital=hospital)
             patient = _known(phantom, f"S{number}-P{index + 1:04d}", generator)
+            if np.random.default_rng([seed, number, 3, index]).random() < LACKS_LEVELS:
+                patient = replace(patient, levels=None)
             if generator.random() < follow_up:
                 patient = replace(patient, follow_up=(_later(phantom, generator, hospital),))
             write_patient(out / hospital.name, patient, hospital, seed)
@@ -90,12 +93,12 @@ def public_key(seed: int, number: int) -> str:
 
 
 def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 0) -> None:
-    """Write a patient's series below `site/dicom` and the masks, where there are some, to `site/masks`.
+    """Write a patient's series below `site/dicom`, and what is drawn, if any, to `site/masks` and `site/levels`.
 
     A second study has a later date, UIDs of its own, and its mask is called `PATIENT_2.nii.gz`.
     """
     identifier, key = patient.identifier, f"{seed}/{hospital.number}/{patient.identifier}"
-    first = FollowUp(0.0, patient.volumes, patient.mask)
+    first = FollowUp(0.0, patient.volumes, patient.mask, patient.levels)
     for count, visit in enumerate((first, *patient.follow_up), 1):
         extra = "" if count == 1 else f"_{count}"
         days = round(visit.months * DAYS_A_MONTH)
@@ -106,6 +109,9 @@ def write_patient(site: Path, patient: Patient, hospital: Hospital, seed: int = 
         if visit.mask is not None:
             (site / "masks").mkdir(parents=True, exist_ok=True)
             write_mask(site / "masks" / f"{identifier}{extra}.nii.gz", visit.mask)
+        if visit.levels is not None and visit.volumes:
+            (site / "levels").mkdir(parents=True, exist_ok=True)
+            write_mask(site / "levels" / f"{identifier}{extra}.nii.gz", level_points(visit))
 
 
 def check_request(out: Path, sites: int, patients: int, seed: int) -> None:
@@ -148,7 +154,19 @@ def _later(phantom: Phantom, generator: np.random.Generator, hospital: Hospital)
     months = int(generator.integers(_DAYS[0], last + 1)) / DAYS_A_MONTH
     scanner = draw_scanner(generator, hospital=hospital)
     again = to_patient(phantom.follow_up(months), "", scanner, generator)
-    return FollowUp(months, again.volumes, again.mask)
+    return FollowUp(months, again.volumes, again.mask, again.levels)
+
+
+def level_points(visit: FollowUp) -> Volume:
+    """Return a drawing of a study's levels: one voxel each, with the number that it has in `cohort.levels`."""
+    assert visit.levels is not None
+    image = next(iter(visit.volumes.values()))
+    drawn = np.zeros(image.voxels.shape, np.uint8)
+    for number, level in NUMBERS.items():
+        if np.isfinite(visit.levels[level]).all():
+            place = np.rint(grid_places(visit.levels[level], image.affine)).astype(int)
+            drawn[tuple(place)] = number
+    return Volume(drawn, image.affine, "other")
 
 
 def write_mask(file: Path, mask: Volume) -> None:

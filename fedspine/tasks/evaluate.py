@@ -15,7 +15,7 @@ from fedspine.config import Plan, Stage
 from fedspine.evaluation.intervals import Counts, interval
 from fedspine.tasks._task import Outcome, Scored, Shared, Site, make
 
-MEASURES = ("segment", "classify", "encode")
+MEASURES = ("segment", "classify", "encode", "levels")
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ def same(one: Cohort, other: Cohort) -> None:
         for field in ("label", "grade", "time", "event", "level"):
             assert getattr(before, field) == getattr(after, field)
         np.testing.assert_array_equal(before.omics, after.omics)
+        assert (before.levels is None) == (after.levels is None)
+        if before.levels is not None and after.levels is not None:
+            np.testing.assert_array_equal(before.levels, after.levels)
         assert [one.months for one in before.follow_up] == pytest.approx([one.months for one in after.follow_up])
 
 
@@ -74,7 +77,7 @@ def test_a_copy_is_the_same_cohort_with_the_same_folds_and_names_nobody(tmp_path
     names = {part for path in (tmp_path / "copy").rglob("*") for part in path.relative_to(tmp_path / "copy").parts}
     numbered = re.compile(r"\d{6}\.dcm")
     rest = {name for name in names if not numbered.fullmatch(name) and not is_pseudonym(name.removesuffix(".nii.gz"))}
-    assert rest - {".fedspine"} <= {"dicom", "masks", "patients.csv", "omics.csv"} | {
+    assert rest - {".fedspine"} <= {"dicom", "masks", "levels", "patients.csv", "omics.csv"} | {
         path.name for path in (tmp_path / "copy" / ".fedspine").rglob("*")
     }
 

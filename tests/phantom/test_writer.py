@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from pydicom import config
 
+from fedspine.cohort.levels import grid_places
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.scanner import vendor_of
 from fedspine.cohort.site import load_cohort
@@ -84,6 +85,13 @@ def test_what_is_read_back_is_what_was_drawn(tmp_path: Path, monkeypatch: pytest
         assert (patient.mask is None) == (truth.mask is None)
         if patient.mask is not None and truth.mask is not None:
             assert np.array_equal(patient.mask.voxels != 0, truth.mask.voxels != 0)
+        assert (patient.levels is None) == (truth.levels is None)
+        if patient.levels is not None and truth.levels is not None:
+            volume = next(iter(patient.volumes.values()))
+            half_voxel = np.array(volume.spacing_mm) / 2
+            off = np.abs(grid_places(patient.levels - truth.levels + volume.affine[:3, 3], volume.affine))
+            assert np.array_equal(np.isnan(patient.levels), np.isnan(truth.levels))
+            assert (np.nan_to_num(off) * volume.spacing_mm <= half_voxel + 1e-3).all()
         assert (patient.omics is None) == (truth.omics is None)
         if patient.omics is not None and truth.omics is not None:
             assert np.allclose(patient.omics, truth.omics, rtol=1e-5, equal_nan=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedspine.cohort.levels import VERTEBRAE
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TASKS, DataPlan, Plan, Stage, check_plan
 from fedspine.tasks._task import Measured, Trained, check_tasks, make, public_values
@@ -43,11 +44,13 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("cyclegan", "cyclegan", rounds=2, steps=2, options={"features": [8] * 6, "width": 4}),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),
+        Stage("levels", "levels", rounds=2, steps=2),
         Stage("encode", "encode", rounds=2, steps=2),
         Stage("tokens", "tokens", of="encode", options={"tokens": 3}),
         Stage("evaluate", "segment-test", of="segment"),
         Stage("evaluate", "classify-test", of="classify"),
         Stage("evaluate", "encode-test", of="encode"),
+        Stage("evaluate", "levels-test", of="levels"),
     )
     plan = check_plan(Plan("tiny", seed=seed, data=DATA, stage=stages))
     check_tasks(plan)
@@ -73,7 +76,10 @@ def random_patient(generator: torch.Generator, *, complete: bool = False) -> Pat
     known = torch.tensor([float(there(0.7)) for _ in range(columns)])
     omics = torch.randn(columns, generator=generator) * 3 * known
     label = int(torch.randint(0, 3, (), generator=generator)) if there(0.8) else -1
-    return PatientTensors(images, present, mask, label, omics.clamp(-4, 4), known)
+    places = torch.full((len(VERTEBRAE), 3), torch.nan)
+    places[17:22] = torch.rand(5, 3, generator=generator) * torch.tensor([slices - 1, DATA.size - 1.0, DATA.size - 1.0])
+    levels = places if there(0.8) else None
+    return PatientTensors(images, present, mask, label, omics.clamp(-4, 4), known, levels)
 
 
 @dataclass

@@ -70,7 +70,7 @@ def test_a_patients_term_does_not_depend_on_who_else_is_there(house: House, stag
     assert torch.allclose(alone, difference, atol=1e-4)
 
 
-@pytest.mark.parametrize("stage", ["tokens", "segment-test", "classify-test", "encode-test"])
+@pytest.mark.parametrize("stage", ["tokens", "segment-test", "classify-test", "encode-test", "levels-test"])
 def test_counts_have_norm_one_at_most_so_that_clipping_changes_nothing(house: House, stage: str) -> None:
     task = house.tasks[stage]
     assert isinstance(task, Measured)

@@ -31,17 +31,19 @@ class Bids:
     Args:
         candidates: series to choose among.
         masks: lesion masks, each with the key of its study.
+        levels: drawings of vertebral levels, likewise.
         rejected: what was not used.
     """
 
     candidates: dict[str, list[Candidate]] = field(default_factory=dict, repr=False)
     masks: dict[str, list[tuple[File, str]]] = field(default_factory=dict, repr=False)
+    levels: dict[str, list[tuple[File, str]]] = field(default_factory=dict, repr=False)
     rejected: list[Rejected] = field(default_factory=list, repr=False)
 
 
 def patients_of(tree: Tree | None, known: Collection[str] | None) -> dict[str, str]:
     """Return the patient of each subject, as the table spells it: with or without `sub-`."""
-    subjects = sorted({*tree.images, *tree.masks}) if tree is not None else []
+    subjects = sorted({*tree.images, *tree.masks, *tree.levels}) if tree is not None else []
     return {one: f"sub-{one}" if known is not None and f"sub-{one}" in known else one for one in subjects}
 
 
@@ -80,9 +82,10 @@ def read_bids(
                 studies[item.session] = stack.header.study
                 drawn_on = any(grid.covers(stack.grid) for grid in grids.get(patient, ()))
                 found.append(_candidate(stack, load, days.get((subject, item.session)), drawn_on, entry))
-        result.masks[patient] = [
-            (mask.file, studies.get(mask.session, "") if mask.session else "") for mask in tree.masks.get(subject, ())
-        ]
+        for drawings, drawn in ((tree.masks, result.masks), (tree.levels, result.levels)):
+            drawn[patient] = [
+                (one.file, studies.get(one.session, "") if one.session else "") for one in drawings.get(subject, ())
+            ]
     return result
 
 

@@ -5,7 +5,8 @@ its folder `bids/` is one. Of a data set are read `sub-*/[ses-*/]{anat,dwi,ct}` 
 
 Masks are told by name, in any data type: a name that says lesion, tumour or metastasis is a lesion mask. A bare
 `_mask`, `_dseg`, `_seg` or `_roi` is none, since the same endings mark cords and brains, and what else the data set
-holds cannot tell: whether a patient's mask counts may not depend on other patients' files.
+holds cannot tell: whether a patient's mask counts may not depend on other patients' files. `label-vertebrae_dseg` and
+the like number the vertebral levels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ IMAGE_ENDINGS = (".nii.gz", ".nii")
 SIDECAR_ENDINGS = (".json", ".bval", ".bvec", ".tsv")
 
 LESION = re.compile(r"lesion|tumou?r|metasta[st]|neoplas", re.IGNORECASE)
+VERTEBRAE = re.compile(r"vertebra|levels?$|spine$", re.IGNORECASE)
+"""Values of the entity `label` of a drawing that numbers the vertebrae."""
 MASK_SUFFIXES = frozenset({"mask", "dseg", "seg", "roi", "label", "labels"})
 DERIVED_IMAGES = frozenset({"adc"})
 
@@ -72,6 +75,7 @@ class Tree:
     Args:
         images: image files, by subject.
         masks: lesion masks, by subject.
+        levels: drawings of vertebral levels, by subject.
         sidecars: JSON, b-value, direction and table files by the folder they lie in.
         participants: place of participants.tsv within the site folder, or `None`.
         rejected: what was passed over.
@@ -79,6 +83,7 @@ class Tree:
 
     images: Mapping[str, Sequence[Item]] = field(default_factory=dict, repr=False)
     masks: Mapping[str, Sequence[Item]] = field(default_factory=dict, repr=False)
+    levels: Mapping[str, Sequence[Item]] = field(default_factory=dict, repr=False)
     sidecars: Mapping[tuple[str, ...], Sequence[Item]] = field(default_factory=dict, repr=False)
     participants: str | None = None
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
@@ -101,9 +106,10 @@ def read_tree(folder: Path) -> Tree | None:
     pictures = [item for item in items if item.ending in IMAGE_ENDINGS]
     images: dict[str, list[Item]] = defaultdict(list)
     masks: dict[str, list[Item]] = defaultdict(list)
+    levels: dict[str, list[Item]] = defaultdict(list)
     for item in pictures:
-        if _says_lesion(item):
-            masks[item.subject].append(item)
+        if _says_lesion(item) or _says_levels(item):
+            (masks if _says_lesion(item) else levels)[item.subject].append(item)
             continue
         reason = _no_image(item)
         if reason is not None:
@@ -116,7 +122,7 @@ def read_tree(folder: Path) -> Tree | None:
             sidecars[item.folders].append(item)
     place = f"{root}/participants.tsv".lstrip("/")
     table = place if (folder / place).is_file() else None
-    return Tree(images, masks, sidecars, table, tuple(rejected))
+    return Tree(images, masks, levels, sidecars, table, tuple(rejected))
 
 
 def _files(folder: Path, root: str) -> tuple[list[File], list[Rejected]]:
@@ -164,6 +170,10 @@ def _says_lesion(item: Item) -> bool:
     # a picture may hold the word too (acq-tumour_T2w), so that a raw file must also end like a mask
     named = any(LESION.search(word) for word in said)
     return named and (item.derived or _may_be_mask(item) or bool(LESION.search(item.suffix)))
+
+
+def _says_levels(item: Item) -> bool:
+    return _may_be_mask(item) and bool(VERTEBRAE.match(item.entities.get("label", "")))
 
 
 def _may_be_mask(item: Item) -> bool:

@@ -121,8 +121,14 @@ def survey(folder: Path, progress: Callable[[int, int], None] | None = None) -> 
 
 
 def _other_files(folder: Path) -> tuple[list[File], list[Rejected]]:
-    """Return the files of `masks/` and of a BIDS data set in the folder or in its `bids/`, and what was passed over."""
-    rooms = ["masks", "bids", "derivatives", *sorted(one.name for one in folder.glob("sub-*") if one.is_dir())]
+    """Return the files of `masks/`, `levels/` and a BIDS data set in the folder or its `bids/`; what was passed."""
+    rooms = [
+        "masks",
+        "levels",
+        "bids",
+        "derivatives",
+        *sorted(one.name for one in folder.glob("sub-*") if one.is_dir()),
+    ]
     found = [files_below(folder, room) for room in rooms]
     return [file for files, _ in found for file in files], [one for _, refused in found for one in refused]
 

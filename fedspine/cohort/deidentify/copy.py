@@ -27,6 +27,7 @@ from fedspine.cohort.dicom.header import read_header
 from fedspine.cohort.dicom.opening import whole
 from fedspine.cohort.drawing import NIFTI
 from fedspine.cohort.files import File, files_below, open_file
+from fedspine.cohort.level_files import ROOM as LEVELS
 from fedspine.cohort.mask import NUMBERED
 from fedspine.cohort.patient import Cohort, Patient, Rejected
 from fedspine.cohort.quiet import quiet
@@ -44,7 +45,7 @@ class Copied:
         patients: in the tables of the copy.
         files: DICOM files.
         nifti: images of a BIDS data set.
-        masks: NIfTI masks.
+        masks: NIfTI masks and drawings of levels.
         left_out: files of the original that are not in the copy, with the reason.
     """
 
@@ -90,7 +91,7 @@ def _write_copy(site: Path, out: Path, progress: Callable[[int, int], None]) -> 
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     dicom, _ = files_below(site, "dicom")
     written = _write_dicom(site, dicom, out, key, cohort, left_out, progress)
-    masks = _write_masks(site, out, key, cohort, left_out)
+    masks = sum(_write_masks(site, room, out, key, cohort, left_out) for room in ("masks", LEVELS))
     tree = read_tree(site)
     nifti = 0
     if tree is not None:
@@ -173,18 +174,18 @@ def _meta(dataset: Dataset) -> FileMetaDataset:
     return meta
 
 
-def _write_masks(site: Path, out: Path, key: Key, cohort: Cohort, left_out: list[Rejected]) -> int:
-    """Write the NIfTI masks of the cohort's patients under their pseudonyms."""
+def _write_masks(site: Path, room: str, out: Path, key: Key, cohort: Cohort, left_out: list[Rejected]) -> int:
+    """Write the NIfTI files in `room`, masks or levels, of the cohort's patients under their pseudonyms."""
     patients = {patient.identifier for patient in cohort.patients}
     written = 0
-    for file in files_below(site, "masks")[0]:
+    for file in files_below(site, room)[0]:
         name = file.where.rsplit("/", 1)[-1]
         suffix = next((one for one in NIFTI if name.lower().endswith(one)), None)
         new = None if suffix is None else _mask_name(name[: -len(suffix)].strip(), patients, key)
         if suffix is None or new is None:
             left_out.append(Rejected(file.where, NOBODY))
             continue
-        place = out / "masks" / f"{new}{suffix}"
+        place = out / room / f"{new}{suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open_file(site, file) as handle:

@@ -43,7 +43,7 @@ OWN_WORDS = frozenset({*RENAMED, "PulseSequenceType", "SliceEncodingDirection"})
 def write_bids(
     site: Path, tree: Tree, out: Path, key: Key, own_ids: Mapping[str, str], left_out: list[Rejected]
 ) -> tuple[int, int]:
-    """Write images and masks of the patients in `own_ids` (pseudonym to own id); return how many of each.
+    """Write images and drawings of the patients in `own_ids` (pseudonym to own id); return how many of each.
 
     Args:
         site: the site folder.
@@ -66,12 +66,14 @@ def write_bids(
             images += writer.write(item, tree, left_out)
         for item in tree.masks.get(subject, ()):
             masks += writer.write_mask(item, left_out)
+        for item in tree.levels.get(subject, ()):
+            masks += writer.write_levels(item, left_out)
     return images, masks
 
 
 def _sessions(tree: Tree, subject: str) -> dict[str, str]:
     """Return the new name of each session, counted in the order of the old ones."""
-    items = [*tree.images.get(subject, ()), *tree.masks.get(subject, ())]
+    items = [item for several in (tree.images, tree.masks, tree.levels) for item in several.get(subject, ())]
     names = sorted({item.session for item in items if item.session})
     return {name: str(number) for number, name in enumerate(names, 1)}
 
@@ -130,6 +132,10 @@ class _Subject:
         """Write one mask; return whether that was possible."""
         return self._write_image(item, self._free(item, ["label-lesion"], "mask", derived="masks"), left_out)
 
+    def write_levels(self, item: Item, left_out: list[Rejected]) -> bool:
+        """Write one drawing of vertebral levels; return whether that was possible."""
+        return self._write_image(item, self._free(item, ["label-vertebrae"], "dseg", derived="masks"), left_out)
+
     def _write_image(self, item: Item, place: Path, left_out: list[Rejected]) -> bool:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -156,7 +162,7 @@ class _Subject:
     def _free(self, item: Item, words: list[str], suffix: str, derived: str = "maps") -> Path:
         """Return a place that is not taken, with the run's number of the original where that is free."""
         session = self._sessions.get(item.session, "")
-        folder = self._root / "derivatives" / derived if item.derived or suffix == "mask" else self._root
+        folder = self._root / "derivatives" / derived if item.derived or suffix in ("mask", "dseg") else self._root
         folder = folder / self._label / (f"ses-{session}" if session else "")
         folder = folder / (item.data_type if item.data_type in ("anat", "dwi", "ct") else "anat")
         run = item.entities.get("run", "")
