@@ -103,7 +103,7 @@ def open_consortium(
             found(cohorts[-1])
         if progress:
             progress(index + 1, len(folders))
-    data_plan = _completed(plan.data, cohorts)
+    data_plan = completed(plan.data, cohorts)
     if any(stage.task == "classify" for stage in plan.stage) and len(data_plan.classes) < 2:
         raise ConfigError(
             "a plan that classifies must have two classes or more",
@@ -131,7 +131,8 @@ def _open_site(folder: Path) -> Cohort:
     return cohort
 
 
-def _completed(data: DataPlan, cohorts: Sequence[Cohort]) -> DataPlan:
+def completed(data: DataPlan, cohorts: Sequence[Cohort]) -> DataPlan:
+    """Return `data` with every list that is empty filled with what is found at any site."""
     contrasts, classes, omics = Counter[str](), Counter[str](), Counter[str]()
     for cohort in cohorts:
         for patient in cohort.patients:

@@ -1,0 +1,1 @@
+"""GAN augmentation against ordinary augmentation, on equal terms; see `__main__`."""

@@ -1,0 +1,139 @@
+"""How an arm is trained: the same steps for all, of which some arms take a part on made patients.
+
+In every round an arm takes `LOCAL + PUBLIC` optimiser steps. One with made patients (or phantoms) takes `PUBLIC` of
+them at the server, on those; the others take all on their own patients. So budgets are equal, and what differs is what
+a step sees. The generator is trained on the same training patients under the same regime and, with privacy, out of the
+same epsilon: noise is solved for generator and network together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from fedspine.atlas.anchors import phantoms
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import Plan, PrivacyPlan, Stage
+from fedspine.privacy.calibrate import calibrate
+from fedspine.privacy.patient_sum import public_generator
+from fedspine.tasks._task import Generative, Trained, make
+from simulations.gan_against_traditional.cells import Cell
+from simulations.gan_against_traditional.data import StudySite
+from simulations.gan_against_traditional.scores import scores_of
+from simulations.loop import Weights, start, train
+
+ROUNDS, LOCAL, PUBLIC = 16, 5, 5
+AT_ONCE = 3
+"""Patients a step and site, expected; with fewer patients than twice that, half of them."""
+
+MADE = 160
+"""Made patients, or phantoms, that the public steps draw from."""
+
+DELTA = 1e-5
+WITH_MADE = ("gan", "both")
+FED = (*WITH_MADE, "phantoms")
+
+Scores = dict[str, dict[str, list[float]]]
+Sites = Sequence[Sequence[PatientTensors]]
+
+
+@dataclass
+class Study:
+    """What all cells of a study share, and what they need not make twice.
+
+    Args:
+        plan: contrasts, classes and grid; every cell has its own seed.
+        sites: the hospitals.
+        generator: stage that makes patients.
+    """
+
+    plan: Plan
+    sites: tuple[StudySite, ...]
+    generator: Stage
+    _begun: dict[str, Weights] = field(default_factory=dict)
+    _made: dict[str, list[PatientTensors]] = field(default_factory=dict)
+
+    def run(self, cell: Cell) -> Scores:
+        """Return the scores of everybody who is tested.
+
+        Pooled training holds all patients in one list; local training is one network a site, tested on everybody's.
+        """
+        chosen = {site.name: site.some(cell.amount or None, cell.seed) for site in self.sites}
+        if cell.regime == "federated":
+            return self._scores(cell, list(chosen.values()), "")
+        if cell.regime == "pooled":
+            return self._scores(cell, [[one for patients in chosen.values() for one in patients]], "")
+        found: Scores = {}
+        for name, patients in chosen.items():
+            found |= self._scores(cell, [patients], f" by {name}")
+        return found
+
+    def _scores(self, cell: Cell, sites: Sites, mark: str) -> Scores:
+        plan = self._priced(cell, min(map(len, sites)))
+        stage = plan.find(cell.task)
+        task = make(plan, stage, {})
+        assert isinstance(task, Trained)
+        public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
+        model = train(task, plan, stage, sites, start(task, stage, (), cell.seed), seed=cell.seed, public=public)
+        found: Scores = {}
+        for site in self.sites:
+            for patient in site.test:
+                for metric, value in scores_of(task, model, patient).items():
+                    found.setdefault(metric + mark, {}).setdefault(site.name, []).append(value)
+        return found
+
+    def _priced(self, cell: Cell, fewest: int) -> Plan:
+        """Return the cell's plan: the network's stage, after the generator's where the arm has one, noise solved."""
+        rate = min(1.0, AT_ONCE / fewest) if fewest > 2 * AT_ONCE else 0.5
+        generator = (replace(self.generator, sample_rate=rate),) if cell.arm in WITH_MADE else ()
+        privacy = PrivacyPlan("gaussian" if cell.epsilon else "none", cell.epsilon or 1.0, DELTA)
+        return calibrate(
+            replace(self.plan, seed=cell.seed, privacy=privacy, stage=(*generator, network_stage(cell, rate)))
+        )
+
+    def _public(self, plan: Plan, cell: Cell, sites: Sites, mark: str) -> list[PatientTensors]:
+        """Return what the public steps see: what the generator makes, or the phantoms that it was pre-trained on."""
+        if cell.arm == "phantoms":
+            return phantoms(plan, MADE, purpose=1)
+        stage = plan.find(self.generator.name)
+        key = f"{cell.seed} {cell.amount} {cell.regime}{mark} {stage}"
+        if key not in self._made:
+            self._made.clear()
+            self._made[key] = self._generated(plan, stage, sites)
+        return self._made[key]
+
+    def _generated(self, plan: Plan, stage: Stage, sites: Sites) -> list[PatientTensors]:
+        task = make(plan, stage, {})
+        assert isinstance(task, Trained)
+        assert isinstance(task, Generative)
+        model: nn.Module = train(task, plan, stage, sites, self._start(plan, stage, task), seed=plan.seed)
+        with torch.no_grad():
+            return task.synthetic(model, MADE, public_generator(plan.seed, "made"))
+
+    def _start(self, plan: Plan, stage: Stage, task: Trained) -> Weights:
+        """Return the generator's weights before it sees a patient: of a seed the same for every arm and amount."""
+        key = f"{plan.seed}"
+        if key not in self._begun:
+            self._begun.clear()
+            self._begun[key] = start(task, stage, phantoms(plan, MADE, purpose=1), plan.seed)
+        return self._begun[key]
+
+
+def network_stage(cell: Cell, rate: float) -> Stage:
+    """Return the stage that trains the cell's network; all arms share its rates, which no test patient chose."""
+    fed = cell.arm in FED
+    return Stage(
+        cell.task,
+        cell.task,
+        rounds=ROUNDS,
+        steps=LOCAL if fed else LOCAL + PUBLIC,
+        public_steps=PUBLIC if fed else 0,
+        sample_rate=rate,
+        learning_rate=3e-3,
+        pretrain_rate=3e-3,
+        trained="all",
+        augment="traditional" if cell.arm in ("traditional", "both") else "none",
+    )

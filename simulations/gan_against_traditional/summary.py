@@ -1,0 +1,189 @@
+"""What a study found: tables of every arm, paired differences with their intervals, and plots; means only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspine.evaluation.bootstrap import Estimate, mean_interval
+from fedspine.evaluation.comparison import Comparison, compare
+from simulations.gan_against_traditional.cells import ARMS, TASKS, Cell, Result
+from simulations.gan_against_traditional.plots import plot_amounts, plot_arms
+
+FIRST = {"segment": "dice", "classify": "accuracy"}
+"""The metric of each task that is compared between arms."""
+
+AGAINST = "traditional"
+Table = NDArray[np.float64]
+Results = Mapping[Cell, Result]
+Question = tuple[str, int, float, str]
+"""Task, amount, epsilon, generator: what is asked of every arm."""
+
+
+def scores(results: Results, question: Question, arm: str, regime: str, metric: str) -> dict[str, Table]:
+    """Return site to (seed, patient) scores of one arm; the seeds are those that have been run, in ascending order."""
+    task, amount, epsilon, generator = question
+    found = [
+        result
+        for cell, result in sorted(results.items(), key=lambda item: item[0].seed)
+        if (cell.task, cell.amount, cell.epsilon, cell.generator) == (task, amount, epsilon, generator)
+        and (cell.arm, cell.regime) == (arm, regime)
+    ]
+    sites = sorted(found[0].scores.get(metric, {})) if found else []
+    return {site: np.array([result.scores[metric][site] for result in found], dtype=np.float64) for site in sites}
+
+
+def together(by_site: Mapping[str, Table]) -> Table:
+    """Return (seed, patient) over all sites."""
+    return np.concatenate(list(by_site.values()), axis=1) if by_site else np.zeros((0, 0))
+
+
+def mean_of(table: Table) -> Estimate:
+    """Return the mean over patients of their means over seeds, with its interval over patients."""
+    if not table.size:
+        return Estimate(math.nan, math.nan, math.nan)
+    known = table[:, np.isfinite(table).all(axis=0)]
+    return mean_interval(known.mean(axis=0))
+
+
+def versus(results: Results, question: Question, arm: str, other: str = AGAINST) -> Comparison | None:
+    """Return how much better the federated `arm` is than the `other`, over the seeds that both have."""
+    metric = FIRST[question[0]]
+    one, two = (together(scores(results, question, each, "federated", metric)) for each in (arm, other))
+    seeds = min(len(one), len(two))
+    return compare(one[:seeds], two[:seeds]) if seeds else None
+
+
+def best_local(results: Results, question: Question, arm: str) -> tuple[str, Estimate] | None:
+    """Return which hospital's own network does best on everybody's tested patients, and how well."""
+    metric = f"{FIRST[question[0]]} by "
+    some = next((r for c, r in results.items() if _asks(c, question) and (c.arm, c.regime) == (arm, "local")), None)
+    if some is None:
+        return None
+    names = [key.removeprefix(metric) for key in some.scores if key.startswith(metric)]
+    means = {name: mean_of(together(scores(results, question, arm, "local", metric + name))) for name in names}
+    best = max(means, key=lambda name: means[name].value)
+    return best, means[best]
+
+
+def write_report(results: Results, out: Path) -> Path:
+    """Write `report.md` and its plots below `out`, and return the report's path."""
+    questions = sorted({(c.task, c.amount, c.epsilon, c.generator) for c in results}, key=_order)
+    parts = ["# GAN augmentation against ordinary augmentation\n", _reading()]
+    for task in TASKS:
+        asked = [question for question in questions if question[0] == task]
+        if asked:
+            parts += [f"\n## {task}: {FIRST[task]}\n", _arms_table(results, asked), _beside_table(results, asked)]
+            parts.append(_sites_table(results, asked))
+    parts.append(_plots(results, questions, out))
+    file = out / "report.md"
+    file.write_text("\n".join(parts), encoding="utf-8")
+    return file
+
+
+def _asks(cell: Cell, question: Question) -> bool:
+    return (cell.task, cell.amount, cell.epsilon, cell.generator) == question
+
+
+def _order(question: Question) -> tuple[str, str, float, float]:
+    task, amount, epsilon, generator = question
+    return task, generator, epsilon, amount or math.inf
+
+
+def _reading() -> str:
+    return (
+        "Means over tested patients of their means over seeds, with 95 % intervals over patients. Differences are "
+        "paired by patient and seed; their intervals draw patients and seeds anew. Every arm takes the same optimiser "
+        "steps. `phantoms` uses the generator's own teachers in its place: a control."
+    )
+
+
+def _arms_table(results: Results, questions: Iterable[Question]) -> str:
+    differences = f"gan - {AGAINST} | both - {AGAINST}"
+    lines = [f"| generator | epsilon | real patients a site | seeds | {' | '.join(ARMS)} | {differences} |"]
+    lines.append("|" + "---|" * (len(ARMS) + 6))
+    for question in questions:
+        task, amount, epsilon, generator = question
+        tables = {arm: together(scores(results, question, arm, "federated", FIRST[task])) for arm in ARMS}
+        seeds = min((len(table) for table in tables.values()), default=0)
+        means = [_said(mean_of(tables[arm])) for arm in ARMS]
+        gains = [_compared(versus(results, question, arm)) for arm in ("gan", "both")]
+        cells = [generator, _epsilon(epsilon), amount or "all", seeds, *means, *gains]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _beside_table(results: Results, questions: Iterable[Question]) -> str:
+    lines = ["\n| generator | real patients a site | arm | pooled | best local | federated |"]
+    lines.append("|" + "---|" * 6)
+    for question in questions:
+        task, amount, _, generator = question
+        for arm in ARMS:
+            pooled = together(scores(results, question, arm, "pooled", FIRST[task]))
+            local = best_local(results, question, arm)
+            if not pooled.size or local is None:
+                continue
+            federated = mean_of(together(scores(results, question, arm, "federated", FIRST[task])))
+            row = [generator, amount or "all", arm, _said(mean_of(pooled)), f"{_said(local[1])} ({local[0]})"]
+            lines.append("| " + " | ".join(map(str, [*row, _said(federated)])) + " |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _sites_table(results: Results, questions: Sequence[Question]) -> str:
+    metric = FIRST[questions[0][0]]
+    found = [scores(results, question, arm, "federated", metric) for question in questions for arm in ARMS]
+    names = sorted({site for by_site in found for site in by_site})
+    lines = [f"\n| generator | epsilon | real patients a site | arm | {' | '.join(names)} | worst site |"]
+    lines.append("|" + "---|" * (len(names) + 5))
+    for question in questions:
+        for arm in ARMS:
+            means = {s: mean_of(t) for s, t in scores(results, question, arm, "federated", metric).items()}
+            if means:
+                worst = min(means, key=lambda name: means[name].value)
+                row = [question[3], _epsilon(question[2]), question[1] or "all", arm]
+                row += [f"{means[name].value:.3f}" for name in names]
+                lines.append("| " + " | ".join(map(str, [*row, f"{means[worst].value:.3f} ({worst})"])) + " |")
+    return "\n".join(lines)
+
+
+def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
+    said = []
+    for task, generator in sorted({(question[0], question[3]) for question in questions}):
+        asked = [question for question in questions if (question[0], question[3]) == (task, generator)]
+        open_ones = [question for question in asked if not question[2]]
+        if open_ones:
+            curves = {
+                arm: [(q[1], mean_of(together(scores(results, q, arm, "federated", FIRST[task])))) for q in open_ones]
+                for arm in ARMS
+            }
+            name = f"{task}-{generator}-by-amount.svg"
+            plot_amounts(curves, FIRST[task], out / name)
+            said.append(f"\n![{task} by amount of real data]({name})")
+        gains = {
+            f"{arm}, {q[1] or 'all'} a site, {_epsilon(q[2])}": found.difference
+            for q in asked
+            for arm in ("none", "gan", "both", "phantoms")
+            if (found := versus(results, q, arm)) is not None
+        }
+        name = f"{task}-{generator}-differences.svg"
+        plot_arms(gains, f"{FIRST[task]} - {AGAINST}", out / name)
+        said.append(f"\n![{task}, each arm less {AGAINST}]({name})")
+    return "\n".join(said) + "\n"
+
+
+def _epsilon(value: float) -> str:
+    return f"ε = {value:g}" if value else "none"
+
+
+def _said(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})" if math.isfinite(estimate.value) else "-"
+
+
+def _compared(found: Comparison | None) -> str:
+    if found is None or not math.isfinite(found.difference.value):
+        return "-"
+    return f"{found.difference.value:+.3f} ({found.difference.low:+.3f} to {found.difference.high:+.3f})"
