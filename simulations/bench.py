@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from simulations.bench_children import CHILDREN
+from simulations.bench_tasks import KINDS, trained_tasks
 
 REPEATS = 3
 TABLE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
@@ -41,13 +42,30 @@ def main() -> None:
             for name in rows:
                 rows[name].append(_child(name, str(sites)))
                 print(f"repeat {repeat + 1} of {REPEATS}: {name} {rows[name][-1]}", flush=True)
-    TABLE.write_text(_table(rows), encoding="utf-8")
+    costs = _task_costs()
+    TABLE.write_text(_table(rows, costs), encoding="utf-8")
     print(f"written: docs/reference/{TABLE.name}")
+
+
+def _task_costs() -> dict[str, tuple[float, float]]:
+    """Return, for every task that trains, what a private step costs over a plain one: time and memory."""
+    costs = {}
+    for task in trained_tasks():
+        rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+        for _ in range(REPEATS):
+            for kind in KINDS:
+                rows[kind].append(_printed([sys.executable, "-m", "simulations.bench_tasks", task, kind]))
+        costs[task] = (_ratio(rows, *KINDS, "seconds"), _ratio(rows, *KINDS, "peak_mb"))
+        print(f"{task}: {costs[task][0]:.2f}x time, {costs[task][1]:.2f}x memory", flush=True)
+    return costs
 
 
 def _child(name: str, *arguments: str) -> Row:
     """Return what one child process printed, a JSON object of numbers."""
-    command = [sys.executable, "-m", "simulations.bench_children", name, *arguments]
+    return _printed([sys.executable, "-m", "simulations.bench_children", name, *arguments])
+
+
+def _printed(command: list[str]) -> Row:
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     result: Row = json.loads(finished.stdout.strip().splitlines()[-1])
     return result
@@ -61,7 +79,7 @@ def _median(rows: list[Row], key: str) -> float:
     return statistics.median(row[key] for row in rows)
 
 
-def _table(rows: dict[str, list[Row]]) -> str:
+def _table(rows: dict[str, list[Row]], costs: dict[str, tuple[float, float]]) -> str:
     step: Callable[[str, str], float] = lambda under, key: _ratio(rows, "private", under, key)  # noqa: E731
     lines: list[tuple[str, str, str]] = [
         (
@@ -136,6 +154,7 @@ def _table(rows: dict[str, list[Row]]) -> str:
         ),
     ]
     raw = "\n".join(f"- {name}: " + "; ".join(_short(row) for row in found) for name, found in rows.items())
+    tasks = "\n".join(f"| `{name}` | {seconds:.2f}x | {memory:.2f}x |" for name, (seconds, memory) in costs.items())
     body = "\n".join(f"| {what} | {found} | {wanted} |" for what, found, wanted in lines)
     return f"""# Benchmarks
 
@@ -146,6 +165,13 @@ stands in `simulations/bench_children.py`.
 | what | measured | must reach |
 |---|---|---|
 {body}
+
+A private step over a plain one that does the same work, every task with its default network at 64², six phantoms of
+six slices (`simulations/bench_tasks.py`); asked: at most 1.2x time and 1.0x memory.
+
+| task | time | peak memory |
+|---|---|---|
+{tasks}
 
 Raw values, one group a repeat:
 

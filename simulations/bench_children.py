@@ -6,12 +6,12 @@ import json
 import resource
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulations.bench_memory import PeakMemory, pss_mb
 from simulations.bench_reading import cached_hundreds, decode, dicom2nifti, draw_series, pydicom_loop
 
 if TYPE_CHECKING:
@@ -38,34 +38,6 @@ steps = 4
 sample_rate = 1.0
 noise_multiplier = 10.0
 """
-
-
-class PeakMemory:
-    """Samples this process's proportional set size (PSS) twenty times a second while open."""
-
-    def __enter__(self) -> PeakMemory:
-        self.peak_mb = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
-            self.peak_mb = max(self.peak_mb, pss_mb())
-
-    def __exit__(self, *error: object) -> None:
-        self.peak_mb = max(self.peak_mb, pss_mb())
-        self._done.set()
-        self._thread.join()
-
-
-def pss_mb() -> float:
-    """Return this process's proportional set size in megabytes."""
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("the kernel did not report PSS")
 
 
 def cpu_s() -> float:

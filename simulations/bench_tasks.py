@@ -1,0 +1,91 @@
+"""What privacy costs every task: a private step against a plain one that does the same work; children of `make bench`.
+
+    python -m simulations.bench_tasks TASK private|plain
+
+Both take a patient at a time (patients bring different numbers of slices, so there is no one batch of them), the same
+public loss and the same optimiser; the private one clips every patient's gradient, adds noise once, and keeps the loss.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+
+from fedspine.config import TASKS
+from simulations.bench_memory import PeakMemory, pss_mb
+
+STEPS, PATIENTS = 4, 6
+KINDS = ("private", "plain")
+
+
+def trained_tasks() -> list[str]:
+    """Return every task that trains a network, the alias `gan` left out."""
+    modules = {name: importlib.import_module(f"fedspine.tasks.{name}") for name in TASKS if name != "gan"}
+    return [name for name, module in modules.items() if not hasattr(module, "MEASURES")]
+
+
+def step_of(name: str, kind: str) -> dict[str, float]:
+    """Return seconds and peak memory (MB beyond the idle process) of a step of task `name` on six phantoms of 64²."""
+    import numpy as np
+    import torch
+
+    from fedspine.atlas.anchors import phantoms
+    from fedspine.config import DataPlan, Plan, Stage
+    from fedspine.plans.default import phantom_data
+    from fedspine.privacy.sgd import private_gradient
+    from fedspine.tasks._rounds import optimiser_of
+    from fedspine.tasks._task import Trained, make, public_values
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    stage = Stage(name, name, trained="all")
+    plan = Plan("bench", data=phantom_data(DataPlan(size=64, slices=6)), stage=(stage,))
+    task = make(plan, stage, public_values(plan, stage, {}))
+    assert isinstance(task, Trained)
+    model, patients = task.build(), phantoms(plan, PATIENTS, purpose=1)
+    optimiser, private = optimiser_of(task, model, 1e-4), task.private_parameters(model)
+    noise, draws = np.random.default_rng(0), torch.Generator().manual_seed(0)
+
+    def plain() -> None:
+        for patient in patients:
+            loss = task.patient_loss(model, patient, draws)
+            if loss is not None:
+                (loss / len(patients)).backward()  # type: ignore[no-untyped-call]
+
+    def clipped() -> None:
+        released = private_gradient(
+            private,
+            patients,
+            lambda patient: task.patient_loss(model, patient, draws),
+            clip=1.0,
+            noise_multiplier=1.0,
+            expected=len(patients),
+            loss_bound=task.loss_bound,
+            generator=noise,
+        )
+        for parameter, gradient in zip(private, released.gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+    def step(number: int) -> None:
+        optimiser.zero_grad()
+        public = task.public_loss(model, draws, number)
+        if public is not None:
+            public.backward()  # type: ignore[no-untyped-call]
+        plain() if kind == "plain" else clipped()
+        optimiser.step()
+        task.after_step(model)
+
+    idle = pss_mb()
+    with PeakMemory() as memory:
+        step(0)
+        begun = time.perf_counter()
+        for number in range(STEPS):
+            step(number)
+        seconds = (time.perf_counter() - begun) / STEPS
+    return {"seconds": seconds, "peak_mb": max(memory.peak_mb - idle, 1.0)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(step_of(sys.argv[1], sys.argv[2])))

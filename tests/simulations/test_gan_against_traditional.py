@@ -1,0 +1,118 @@
+"""The study of GAN augmentation: equal budgets, paired patients, a file that a rerun goes on from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedspine.config import DataPlan, Plan, Stage
+from fedspine.errors import InputError
+from fedspine.plans.default import phantom_data
+from simulations.gan_against_traditional import arms
+from simulations.gan_against_traditional.arms import LOCAL, PUBLIC, Study, network_stage
+from simulations.gan_against_traditional.cells import ARMS, Cell, Result, add_result, cells, load_results
+from simulations.gan_against_traditional.data import StudySite, load_sites
+from simulations.gan_against_traditional.summary import best_local, mean_of, scores, together, versus, write_report
+
+CELL = Cell("segment", "none", 2, 0.0, "federated", "dcgan", 0)
+QUESTION = ("segment", 2, 0.0, "dcgan")
+
+
+def test_every_arm_takes_the_same_optimiser_steps() -> None:
+    for arm in ARMS:
+        stage = network_stage(replace(CELL, arm=arm), 0.5)
+        assert stage.steps + stage.public_steps == LOCAL + PUBLIC
+        assert (stage.learning_rate, stage.rounds, stage.sample_rate) == (3e-3, arms.ROUNDS, 0.5)
+        assert (stage.augment == "traditional") == (arm in ("traditional", "both"))
+
+
+def test_pooled_and_local_stand_beside_the_first_question_and_arms_that_share_a_generator_follow_each_other() -> None:
+    asked = list(cells(["segment"], [8, 4], [0.0, 8.0], "dcgan", 2))
+    assert len(asked) == len(set(asked)) == 2 * len(ARMS) * (4 + 2)
+    assert {(c.amount, c.epsilon) for c in asked if c.regime != "federated"} == {(8, 0.0)}
+    generators = [(c.seed, c.amount, c.epsilon, c.regime) for c in asked if c.arm in ("gan", "both")]
+    assert len(list(dict.fromkeys(generators))) == len(generators) / 2
+
+
+def test_a_line_that_was_cut_off_is_run_again(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    for seed in (0, 1):
+        add_result(file, Result(replace(CELL, seed=seed), {"dice": {"a": [0.5]}}, 1.0))
+    file.write_text(file.read_text()[:-20])
+    assert list(load_results(file)) == [replace(CELL, seed=0)]
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, list[StudySite]]:
+    from fedspine.phantom.writer import write_consortium
+
+    folder = tmp_path_factory.mktemp("study") / "sites"
+    write_consortium(folder, sites=2, patients=8, shape=(3, 32, 32))
+    plan = Plan("study", data=phantom_data(DataPlan(size=32, slices=2)), stage=(Stage("segment", "segment"),))
+    return load_sites(folder, plan)
+
+
+def test_tested_patients_never_train_and_more_patients_hold_the_fewer_ones(
+    sites: tuple[Plan, list[StudySite]],
+) -> None:
+    for site in sites[1]:
+        assert len(site.train) == 6
+        assert len(site.test) == 2
+        few, more = site.some(2, seed=3), site.some(4, seed=3)
+        assert [len(few), len(more)] == [2, 4]
+        assert {id(one) for one in few} < {id(one) for one in more} < {id(one) for one in site.train}
+        assert not {id(one) for one in site.test} & {id(one) for one in site.train}
+        assert {id(one) for one in few} != {id(one) for one in site.some(2, seed=5)} or len(site.train) < 3
+
+
+def test_a_folder_without_sites_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder of site folders"):
+        load_sites(tmp_path, Plan("study"))
+
+
+@pytest.mark.slow
+def test_every_arm_runs_under_every_regime_and_the_report_shows_them_side_by_side(
+    sites: tuple[Plan, list[StudySite]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arms, "ROUNDS", 1)
+    monkeypatch.setattr(arms, "MADE", 6)
+    plan, hospitals = sites
+    generator = Stage(
+        "dcgan", "generator", rounds=1, steps=1, pretrain_steps=1, options={"size": 16, "width": 4, "critic_width": 4}
+    )
+    study = Study(plan, tuple(hospitals), generator)
+    file = tmp_path / "results.jsonl"
+    wanted = list(cells(["segment", "classify"], [2], [0.0, 8.0], "dcgan", 1))
+    for cell in wanted:
+        add_result(file, Result(cell, study.run(cell), 0.1))
+    found = load_results(file)
+    assert list(found) == wanted
+    for line in file.read_text().splitlines():
+        assert set(json.loads(line)) == {"cell", "scores", "seconds"}
+    text = write_report(found, tmp_path).read_text()
+    for word in (*ARMS, "pooled", "best local", "worst site", "site-1", "site-2", "ε = 8"):
+        assert word in text
+    assert best_local(found, QUESTION, "gan") is not None
+    assert len(list(tmp_path.glob("*.svg"))) == 4
+
+
+def test_differences_are_paired_by_patient_and_seed() -> None:
+    base = {"a": [0.1, 0.9, 0.4], "b": [0.3, float("nan"), 0.6]}
+    results = {}
+    for seed in range(3):
+        for arm, gain in (("traditional", 0.0), ("gan", 0.05)):
+            cell = replace(CELL, arm=arm, seed=seed)
+            shifted = {site: [value + gain for value in values] for site, values in base.items()}
+            results[cell] = Result(cell, {"dice": shifted}, 1.0)
+    found = versus(results, QUESTION, "gan")
+    assert found is not None
+    assert found.difference.value == pytest.approx(0.05)
+    assert [found.difference.low, found.difference.high] == pytest.approx([0.05, 0.05])
+    assert (found.patients, found.seeds) == (5, 3)
+    table = together(scores(results, QUESTION, "traditional", "federated", "dice"))
+    assert table.shape == (3, 6)
+    assert mean_of(table).value == pytest.approx(np.mean([0.1, 0.9, 0.4, 0.3, 0.6]))
