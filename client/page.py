@@ -140,7 +140,7 @@ def _segmentations(task: Segment, model: torch.nn.Module, patients: Sequence[Pat
         return {}
     images, masks, rows = largest_lesion_slices(chosen)
     with torch.no_grad():
-        predicted = [(task.predict(model, p)[row, 0] > 0).float() for p, row in zip(chosen, rows, strict=True)]
+        predicted = [task.segmented(model, p)[row].amax(0) for p, row in zip(chosen, rows, strict=True)]
     return {
         "segmentation.images": images,
         "segmentation.masks": masks,

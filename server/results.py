@@ -116,10 +116,10 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
                 images, masks, _ = largest_lesion_slices(made)
                 pictures |= {"synthetic.images": images, "synthetic.masks": masks}
             elif isinstance(task, Segment) and model is not None and examples:
-                predicted = [(task.predict(model, p) > 0).float() for p in examples]
+                predicted = [task.segmented(model, p) for p in examples]
                 pictures |= {
                     "segmentation.images": pictures["phantom.images"],
                     "segmentation.masks": pictures["phantom.masks"],
-                    "segmentation.predicted": torch.stack([m[r, 0] for m, r in zip(predicted, rows, strict=True)]),
+                    "segmentation.predicted": torch.stack([m[r].amax(0) for m, r in zip(predicted, rows, strict=True)]),
                 }
     save_file({key: value.contiguous().clone() for key, value in pictures.items()}, file)

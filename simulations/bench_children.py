@@ -51,11 +51,11 @@ def _step(kind: str) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from fedspine.networks.unet import unet
+    from fedspine.networks.unet import Shape, Unet
     from fedspine.privacy.sgd import private_gradient
 
     torch.manual_seed(0)
-    model = unet(3, (20, 20, 40, 80, 160, 20))
+    model, everything = Unet(Shape(3, 1, (20, 20, 40, 80, 160))), torch.ones(3)
     parameters = list(model.parameters())
     optimiser = torch.optim.SGD(parameters, 1e-3)
     patients = [(torch.randn(8, 3, 128, 128), (torch.rand(8, 1, 128, 128) > 0.9).float()) for _ in range(8)]
@@ -63,7 +63,7 @@ def _step(kind: str) -> dict[str, float]:
     noise = np.random.default_rng(0)
 
     def loss(patient: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        return F.binary_cross_entropy_with_logits(model(patient[0]), patient[1])
+        return F.binary_cross_entropy_with_logits(model(patient[0], everything)[0], patient[1])
 
     def plain() -> None:
         optimiser.zero_grad()

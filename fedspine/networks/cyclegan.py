@@ -16,7 +16,7 @@ class Translator(nn.Module):
     """Turns slices of one contrast into another: a U-Net (Ronneberger 2015) says what to add, at first little.
 
     Args:
-        features: six widths, each divisible by 4; see `networks.unet`.
+        features: six widths, each divisible by 4; see MONAI.
     """
 
     def __init__(self, features: Sequence[int]) -> None:

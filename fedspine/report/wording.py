@@ -10,6 +10,8 @@ METRICS = {
     "dice": "Dice",
     "auc": "AUC",
     "f1": "F1",
+    "iou": "IoU",
+    "hausdorff95_pixels": "Hausdorff distance, 95 % (pixels)",
     "recall": "recall (sensitivity)",
     "top 1": "own omics rank first",
     "top 10": "own omics rank in the first ten",

@@ -31,7 +31,7 @@ steps = 2
 sample_rate = 0.6
 pretrain_steps = 2
 [stage.options]
-features = [4, 4, 4, 4, 4, 4]
+features = [4, 4, 4, 4]
 [[stage]]
 task = "evaluate"
 of = "segment"
