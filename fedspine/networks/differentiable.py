@@ -21,7 +21,9 @@ HIDDEN = 3 / 8
 """Side of the hidden square, as a share of the image's: smaller than in the paper, for a lesion is small too."""
 
 
-def augmented(images: Tensor, contrasts: int, kinds: tuple[str, ...], draws: torch.Generator) -> Tensor:
+def augmented(
+    images: Tensor, contrasts: int, kinds: tuple[str, ...], draws: torch.Generator, chance: float = 1.0
+) -> Tensor:
     """Return the images augmented, each with draws of its own; the slices of a volume alike.
 
     Args:
@@ -29,14 +31,24 @@ def augmented(images: Tensor, contrasts: int, kinds: tuple[str, ...], draws: tor
         contrasts: how many channels are contrasts; only these are shaded.
         kinds: some of `KINDS`.
         draws: of the augmentation.
+        chance: probability with which each kind is done to an image (Karras 2020).
     """
     if "colour" in kinds:
-        images = torch.cat([_shaded(images[:, :contrasts], draws), images[:, contrasts:]], dim=1)
+        shaded = torch.cat([_shaded(images[:, :contrasts], draws), images[:, contrasts:]], dim=1)
+        images = _sometimes(shaded, images, chance, draws)
     if "translation" in kinds:
-        images = _shifted(images, draws)
+        images = _sometimes(_shifted(images, draws), images, chance, draws)
     if "cutout" in kinds:
-        images = images * _window(images, draws)
+        images = _sometimes(images * _window(images, draws), images, chance, draws)
     return images
+
+
+def _sometimes(changed: Tensor, images: Tensor, chance: float, draws: torch.Generator) -> Tensor:
+    """Return each image changed with probability `chance`, drawn for each alone."""
+    if chance >= 1:
+        return changed
+    chosen = torch.rand(len(images), *(1,) * (images.ndim - 1), generator=draws) < chance
+    return torch.where(chosen, changed, images)
 
 
 def _shaded(images: Tensor, draws: torch.Generator) -> Tensor:

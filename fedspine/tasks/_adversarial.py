@@ -22,6 +22,7 @@ from fedspine.config import PARTS, Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.differentiable import KINDS
 from fedspine.networks.parts import chosen_parameters
+from fedspine.networks.stylegan import Pressure
 from fedspine.strict import build, suggestion
 from fedspine.tasks._diversity import diversity
 from fedspine.tasks._losses import Losses, Scores
@@ -92,6 +93,7 @@ class Adversarial:
         trained: part of the critic that patients train, one of `config.PARTS`.
         healthy: whether a patient without a lesion counts.
         spread: deviation of every image feature among real patients, asked for at the server only.
+        for_use: makes the patients that the stage gives, where that is not how the critic's are made.
     """
 
     maker: Maker
@@ -104,6 +106,7 @@ class Adversarial:
     spread: Callable[[], Tensor]
     betas: tuple[float, float] = (0.0, 0.99)
     made_by: tuple[str, ...] = ("generator.", "average.")
+    for_use: Maker | None = None
 
     @property
     def loss_bound(self) -> float:
@@ -139,12 +142,16 @@ class Adversarial:
             return None
         gan, options = _gan(model), self.options
         score = _scorer(gan.critic, self._trained_weights(gan), sample.labels)
-        inputs = shown(sample, options.differentiable, draws)
-        loss = self.losses.real(score(inputs)).mean() + self.losses.shift
+        pressure, chance = _pressure(gan)
+        inputs = shown(sample, options.differentiable, draws, chance)
+        scores = score(inputs)
+        loss = self.losses.real(scores).mean() + self.losses.shift
+        if pressure is not None:
+            loss = loss + pressure.pull(scores)
         if options.penalty and float(torch.rand((), generator=draws)) * options.lazy < 1:
             with torch.no_grad():
                 made = alike(self.maker.make(gan.generator, len(sample), draws), sample)
-                beside = shown(made, options.differentiable, draws)
+                beside = shown(made, options.differentiable, draws, chance)
             loss = loss + options.penalty * options.lazy * self.penalty(score, inputs, beside, draws)
         return loss
 
@@ -155,19 +162,22 @@ class Adversarial:
         """
         gan, options = _gan(model), self.options
         turn = (step + 1) % options.critic_steps == 0
+        kinds, (_, chance) = options.differentiable, _pressure(gan)
         with torch.set_grad_enabled(turn):
             made = self.maker.make(gan.generator, options.batch, draws)
         critic = _scorer(gan.critic, self._trained_weights(gan), made.labels)
-        loss = self.losses.made(critic(shown(made.detached(), options.differentiable, draws))).mean()
+        loss = self.losses.made(critic(shown(made.detached(), kinds, draws, chance))).mean()
         if turn:
             frozen = {name: weight.detach() for name, weight in gan.critic.named_parameters()}
             score = _scorer(gan.critic, frozen, made.labels)
-            loss = loss + self.losses.generator(score(shown(made, options.differentiable, draws))).mean()
+            loss = loss + self.losses.generator(score(shown(made, kinds, draws, chance))).mean()
         return loss
 
     def after_step(self, model: nn.Module) -> None:
         """Move the running average towards the generator."""
         gan = _gan(model)
+        if (pressure := _pressure(gan)[0]) is not None:
+            pressure.hold()
         with torch.no_grad():
             for average, current in zip(gan.average.parameters(), gan.generator.parameters(), strict=True):
                 average.lerp_(current, 1 - self.options.average_decay)
@@ -176,7 +186,7 @@ class Adversarial:
         """Return made patients with every contrast, from the running average, enlarged to the plan's grid."""
         assert model is not None
         with torch.no_grad():
-            made = self.maker.make(_gan(model).average, count, draws)
+            made = (self.for_use or self.maker).make(_gan(model).average, count, draws)
             return patients_of(replace(made, present=torch.ones_like(made.present)), self.frame)
 
     def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
@@ -207,6 +217,12 @@ class Adversarial:
 def _gan(model: nn.Module) -> Gan:
     assert isinstance(model, Gan)
     return model
+
+
+def _pressure(gan: Gan) -> tuple[Pressure | None, float]:
+    """Return the critic's controller of augmentation, if it has one, and the chance of each augmentation."""
+    pressure = getattr(gan.critic, "pressure", None)
+    return (pressure, pressure.chance()) if isinstance(pressure, Pressure) else (None, 1.0)
 
 
 def _scorer(critic: nn.Module, weights: Mapping[str, Tensor], labels: Tensor) -> Scores:

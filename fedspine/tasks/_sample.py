@@ -97,10 +97,13 @@ def shrunk(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return F.adaptive_avg_pool3d(images, shape), F.adaptive_max_pool3d(masks, shape)
 
 
-def shown(sample: Sample, kinds: tuple[str, ...], draws: torch.Generator) -> Tensor:
-    """Return the critic's input: augmented contrasts, blank where absent, then the mask, then which are there."""
+def shown(sample: Sample, kinds: tuple[str, ...], draws: torch.Generator, chance: float = 1.0) -> Tensor:
+    """Return the critic's input: augmented contrasts, blank where absent, then the mask, then which are there.
+
+    Each kind of augmentation is done with probability `chance`.
+    """
     contrasts = sample.images.shape[1]
-    moved = augmented(torch.cat([sample.images, sample.masks], dim=1), contrasts, kinds, draws)
+    moved = augmented(torch.cat([sample.images, sample.masks], dim=1), contrasts, kinds, draws, chance)
     images, masks = moved[:, :contrasts], moved[:, contrasts:]
     flags = sample.present.view(*sample.present.shape, *(1,) * (images.ndim - 2)).expand_as(images)
     return torch.cat([images * flags, MASK_WEIGHT * masks, flags], dim=1)

@@ -41,6 +41,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("conditional_gan", "conditional_gan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("wgan_gp", "wgan_gp-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("phantom_votes", "phantom_votes", options={"candidates": 6}),
+        Stage("stylegan", "stylegan", rounds=2, steps=2, options=SMALL),
         Stage("cyclegan", "cyclegan", rounds=2, steps=2, options={"features": [8] * 6, "width": 4}),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),

@@ -1,0 +1,100 @@
+"""`stylegan`: image and lesion mask from styles, each of which rules one scale of detail (Karras 2019, 2020).
+
+Like every GAN here, only the critic's term on real images touches patients (see `_adversarial`), R1 included.
+
+Adaptive augmentation (Karras 2020, arXiv:2006.06676) watches how often the critic is right about real images, which is
+private. Here the chance of augmentation is one more weight of the critic. A patient's loss holds a term that is zero
+but whose slope by that weight is how far the mean sign of the critic's scores on this patient's images is from the
+target. So the controller's signal is one coordinate of the patient's gradient: clipped with the rest, summed, noised
+once. It needs no release of its own and no budget; descent on it is the controller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.config import Plan, Stage, demand
+from fedspine.networks.dcgan import Gan
+from fedspine.networks.stylegan import StyleCritic, StyleGenerator
+from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._losses import LOGISTIC
+from fedspine.tasks._sample import Frame, Sample, random_presence
+from fedspine.tasks._task import Shared
+from fedspine.tasks.dcgan import smooth
+
+__all__ = ["FromStyles", "Options", "task"]
+
+MIXING = 0.9
+"""Share of images whose coarse and fine styles come from different noise, so that each learns its own part."""
+
+TRUNCATION = 0.8
+"""How far from the mean style patients are made: nearer is safer, farther more diverse."""
+
+CROWD = 512
+"""Styles whose mean is taken, anew at every use."""
+
+
+@dataclass(frozen=True)
+class FromStyles:
+    """Makes images and masks from mixed styles; see `Maker`.
+
+    Args:
+        frame: what is made.
+        options: settings.
+        mixing: share of images of two styles.
+        truncation: 1 uses styles as they are, 0 the mean style alone.
+    """
+
+    frame: Frame
+    options: Options
+    mixing: float = MIXING
+    truncation: float = 1.0
+
+    def build(self) -> Gan:
+        """Return fresh networks."""
+        frame, options = self.frame, self.options
+        return Gan(
+            StyleGenerator(options.latent, frame.contrasts + 1, frame.size, options.width),
+            StyleCritic(2 * frame.contrasts + 1, frame.size, options.critic_width),
+        )
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
+        """Return `count` made images, some contrasts absent, of no known class."""
+        assert isinstance(generator, StyleGenerator)
+        made = generator(self.styles(generator, count, draws), draws)
+        present = random_presence(count, self.frame.contrasts, self.options.missing, draws)
+        return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
+
+    def styles(self, generator: StyleGenerator, count: int, draws: torch.Generator) -> Tensor:
+        """Return styles (image, layer, latent): up to a layer drawn per image one noise's, from there another's."""
+        both = generator.mapping(torch.randn(2 * count, self.options.latent, generator=draws))
+        if self.truncation < 1:
+            crowd = generator.mapping(torch.randn(CROWD, self.options.latent, generator=draws)).mean(0)
+            both = torch.lerp(crowd.expand_as(both), both, self.truncation)
+        cut = torch.randint(1, generator.depth, (count,), generator=draws)
+        mixed = torch.rand(count, generator=draws) < self.mixing
+        coarse = torch.arange(generator.depth) < torch.where(mixed, cut, generator.depth)[:, None]
+        return torch.where(coarse[:, :, None], both[:count, None], both[count:, None])
+
+
+def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
+    """Return the task of `stage`."""
+    options = options_of(stage, {})
+    flat = f"dimensions in options of stage '{stage.name}' must be 2 for a stylegan"
+    demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
+    frame = frame_of(plan, options)
+    return Adversarial(
+        maker=FromStyles(frame, options),
+        losses=LOGISTIC,
+        penalty=smooth,
+        frame=frame,
+        options=options,
+        trained=stage.trained or "all",
+        healthy=False,
+        spread=lambda: real_spread(plan, frame, shared, healthy=False),
+        for_use=FromStyles(frame, options, truncation=TRUNCATION),
+    )
