@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
+from fedspine.commands.judge import sheet_command
 from fedspine.config import Plan, Stage, load_plan
 from fedspine.errors import FedspineError, InputError
 from fedspine.site_file import load_site
@@ -211,6 +212,9 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     from fedspine.report.pages import write_reports
 
     OUT.print(f"report: {write_reports(run)}", soft_wrap=True, highlight=False)
+
+
+app.command("sheet")(sheet_command)
 
 
 def _announce(plan: Plan, cohorts: list[Cohort]) -> None:

@@ -1,0 +1,1 @@
+"""Commands whose work would not fit into `cli`, which alone names them."""

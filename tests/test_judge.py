@@ -1,0 +1,124 @@
+"""`fedspine sheet` and `fedspine stress` on a run that has come to its end: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedspine.cli import main
+from fedspine.config import Plan, load_plan
+from fedspine.evaluation.sheet import FORMAT
+from fedspine.phantom.writer import write_consortium
+from fedspine.tasks._task import Trained, make
+from server.vault import Progress, Vault
+
+PLAN = """
+name = "small"
+seed = 1
+[data]
+contrasts = ["T1", "T2"]
+classes = ["normal", "benign", "malignant"]
+size = 32
+slices = 3
+held_out = 0.4
+[[stage]]
+task = "dcgan"
+[stage.options]
+size = 16
+latent = 4
+width = 4
+[[stage]]
+task = "segment"
+[stage.options]
+features = [4, 4, 4, 4, 4, 4]
+[[stage]]
+task = "classify"
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fedspine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that types a command and gives (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedspine", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as done:
+            code = done.code if isinstance(done.code, int) else 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run of networks that nobody has trained."""
+    folder = tmp_path_factory.mktemp("judged") / "run"
+    plan: Plan = load_plan(PLAN)
+    vault = Vault(folder)
+    vault.begin(plan)
+    models = {}
+    for stage in plan.stage:
+        task = make(plan, stage, {})
+        assert isinstance(task, Trained)
+        models[stage.name] = dict(task.build().state_dict())
+    vault.save(Progress(stage=len(plan.stage), models=models))
+    return folder
+
+
+def test_a_run_without_data_is_judged_by_phantoms(fedspine: Run, run_folder: Path, tmp_path: Path) -> None:
+    code, out, err = fedspine("sheet", run_folder, "--out", tmp_path, "--made", 16, "--steps", 1)
+    assert (code, err) == (0, "")
+    written = json.loads((tmp_path / "synthetic.json").read_text("utf-8"))
+    assert (written["format"], written["source"]) == (FORMAT, "phantoms")
+    assert list(written["generators"]) == ["dcgan"]
+    page = (tmp_path / "synthetic.html").read_text("utf-8")
+    assert "Judged by phantoms" in page
+    assert "://" not in page
+    for name in written["generators"]["dcgan"]["entries"]:
+        assert name.replace(">", "&gt;") in page
+    assert str(tmp_path) in out
+
+
+def test_real_patients_enter_by_their_folds_and_nothing_of_one_of_them_is_written(
+    fedspine: Run, run_folder: Path, tmp_path: Path
+) -> None:
+    write_consortium(tmp_path / "sites", sites=2, patients=9, shape=(3, 32, 32))
+    code, _, err = fedspine(
+        "sheet", run_folder, "--data", tmp_path / "sites", "--out", tmp_path, "--made", 16, "--steps", 1
+    )
+    assert (code, err) == (0, "")
+    text = (tmp_path / "synthetic.json").read_text("utf-8")
+    found = json.loads(text)["generators"]["dcgan"]
+    assert found["trained"] + found["held out"] <= 18
+    assert found["trained"] > found["held out"] > 0
+    page = (tmp_path / "synthetic.html").read_text("utf-8")
+    assert "stays where they are" in page
+    names = [line.split(",")[0] for line in (tmp_path / "sites/site-1/patients.csv").read_text().splitlines()[1:]]
+    assert not any(name in text or name in page for name in names)
+
+
+def test_a_folder_without_a_finished_run_is_refused_in_one_sentence(
+    fedspine: Run, run_folder: Path, tmp_path: Path
+) -> None:
+    code, _, err = fedspine("sheet", tmp_path)
+    assert code == 2
+    assert "run folder" in err
+    code, _, err = fedspine("sheet", run_folder, "--data", tmp_path / "nowhere")
+    assert code == 2
+    assert "--data" in err
+    vault = Vault(tmp_path / "begun")
+    vault.begin(load_plan(PLAN))
+    code, _, err = fedspine("sheet", tmp_path / "begun")
+    assert code == 2
+    assert "come to its end" in err
