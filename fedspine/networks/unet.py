@@ -77,7 +77,7 @@ class Unet(nn.Module):
             for i, (w, below) in enumerate(pairwise(widths))
         )
         self.modulation = nn.Linear(shape.contrasts, 2 * sum(widths)) if shape.contrasts else None
-        self.heads = nn.ModuleList(UnetOutBlock(dims, w, shape.outputs * square) for w in widths[shape.deep :: -1])
+        self.outputs = nn.ModuleList(UnetOutBlock(dims, w, shape.outputs * square) for w in widths[shape.deep :: -1])
         if self.modulation is not None:  # at first every contrast is treated alike
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
@@ -103,9 +103,9 @@ class Unet(nn.Module):
         rising = [skips.pop()]
         for block in reversed(self.up):
             rising.append(block(rising[-1], skips.pop()))
-        finest = len(self.heads) - 1
+        finest = len(self.outputs) - 1
         used = range(finest, -1 if self.training else finest - 1, -1)
-        logits = [self.heads[i](rising[-1 - (finest - i)]) for i in used]
+        logits = [self.outputs[i](rising[-1 - (finest - i)]) for i in used]
         return [_enlarged(_shuffled(one, self.shape.unshuffle), images.shape[2:]) for one in logits]
 
     def _changes(self, present: Tensor) -> Sequence[Tensor | None]:
