@@ -34,7 +34,7 @@ width = 4
 [[stage]]
 task = "segment"
 [stage.options]
-features = [4, 4, 4, 4, 4, 4]
+features = [4, 4, 4, 4]
 [[stage]]
 task = "classify"
 """
