@@ -29,7 +29,7 @@ STEPS = dict.fromkeys(("isolate-body", "isolate-lung"), "isolation") | dict.from
 STEPS |= {"scale": "scale", "clahe": "clahe"}
 """What may be done to a CT image, by kind, in the order that steps must stand in; see `cohort.steps`."""
 
-PARTS = ("all", "norms and head", "head")
+PARTS = ("all", "adapters", "norms and head", "head")
 """Which weights patients may train; see `networks.parts`."""
 
 AUGMENTATIONS = ("none", "traditional")

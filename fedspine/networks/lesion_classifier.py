@@ -45,7 +45,7 @@ class LesionClassifier(nn.Module):
         dimensions: 2 or 3, as the encoder.
     """
 
-    heads = ("attention", "head")
+    head_parts = ("attention", "head")
     """What is read off the features: few weights, trained whatever else is (`networks.parts`)."""
 
     def __init__(self, encoder: Encoder, classes: int, width: int, pooling: str, dimensions: int) -> None:

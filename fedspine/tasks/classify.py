@@ -16,9 +16,9 @@ from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import histogram_metrics, multiclass_metrics
 from fedspine.networks.encoders import encoder
 from fedspine.networks.lesion_classifier import LesionClassifier, Seen
-from fedspine.networks.parts import chosen_parameters
+from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.strict import build
-from fedspine.tasks._contrasts import with_fewer_contrasts
+from fedspine.tasks._slices import with_fewer_contrasts
 from fedspine.tasks._task import Shared, network_input
 
 BINS = 10
@@ -42,7 +42,7 @@ class Options:
         prior: how common each class is taken to be, a public guess: logit adjustment (Menon 2021, ICLR) lets the
             network learn what is left when that is known. Equal if left out.
         focus: exponent of the focal loss (Lin 2017, ICCV), which lowers the weight of easy patients; 0 for none.
-        missing: probability with which each contrast is left out in training.
+        dropped: probability with which each contrast is left out in training.
     """
 
     network: str = "resnet"
@@ -54,7 +54,7 @@ class Options:
     class_weights: tuple[float, ...] = ()
     prior: tuple[float, ...] = ()
     focus: float = 0.0
-    missing: float = 0.1
+    dropped: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,12 @@ class Classify:
     loss_bound: float = 3.0
     betas: tuple[float, float] = (0.9, 0.999)
 
-    def build(self) -> LesionClassifier:
+    def build(self) -> nn.Module:
         """Return the network with fresh weights."""
         o = self.options
         maps = encoder(o.network, self.channels, o.widths, o.dimensions)
-        return LesionClassifier(maps, len(self.classes), o.features, o.pooling, o.dimensions)
+        network = LesionClassifier(maps, len(self.classes), o.features, o.pooling, o.dimensions)
+        return prepared(network, self.trained)
 
     def look(self, model: nn.Module, patient: PatientTensors) -> Seen:
         """Return the patient's logits, and where the network looked."""
@@ -92,15 +93,15 @@ class Classify:
 
     def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return the loss of the class, and of the heat map where there is a mask; weights come from the plan alone."""
-        learns_place = self.options.mask_weight > 0 and patient.mask is not None
+        learns_place = self.options.mask_weight > 0 and patient.lesion is not None
         if not patient.has_image or (patient.label < 0 and not learns_place):
             return None
-        seen = self.look(model, with_fewer_contrasts(patient, self.options.missing, draws))
+        seen = self.look(model, with_fewer_contrasts(patient, self.options.dropped, draws))
         loss = seen.logits.new_zeros(())
         if patient.label >= 0:
             loss = loss + self.class_loss(seen.logits, patient.label)
-        if learns_place and patient.mask is not None:
-            loss = loss + self.options.mask_weight * heat_loss(seen.heat, patient.mask[:, :1])
+        if learns_place and patient.lesion is not None:
+            loss = loss + self.options.mask_weight * heat_loss(seen.heat, patient.lesion)
         return loss
 
     def class_loss(self, logits: Tensor, label: int) -> Tensor:
@@ -183,6 +184,6 @@ def _check(options: Options, classes: tuple[str, ...], name: str) -> None:
             raise ConfigError(rule, f"{len(values)} numbers", "write one for each, in the plan's order")
     if options.dimensions not in (2, 3):
         raise ConfigError(f"dimensions of stage '{name}' must be 2 or 3", str(options.dimensions), "write one of them")
-    if not 0 <= options.missing < 1 or options.focus < 0 or options.mask_weight < 0:
-        rule = f"missing of stage '{name}' must lie in [0, 1), focus and mask_weight must be 0 or more"
+    if not 0 <= options.dropped < 1 or options.focus < 0 or options.mask_weight < 0:
+        rule = f"dropped of stage '{name}' must lie in [0, 1), focus and mask_weight must be 0 or more"
         raise ConfigError(rule, "another number", "mend it")

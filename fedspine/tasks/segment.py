@@ -15,7 +15,7 @@ from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import binary_metrics
 from fedspine.evaluation.segmentation import mask_metrics
-from fedspine.networks.parts import chosen_parameters
+from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.networks.unet import Shape, Unet
 from fedspine.strict import build
 from fedspine.tasks._slices import arranged, with_fewer_contrasts, with_fewer_slices
@@ -100,7 +100,7 @@ class Segment:
 
     def build(self) -> nn.Module:
         """Return the U-Net."""
-        return Unet(self.shape())
+        return prepared(Unet(self.shape()), self.trained)
 
     def shape(self) -> Shape:
         """Return what the U-Net looks like."""

@@ -9,6 +9,7 @@ import torch
 
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
+from fedspine.networks.lesion_classifier import LesionClassifier
 from fedspine.networks.parts import chosen_parameters
 from fedspine.tasks.classify import Classify, heat_loss, task
 
@@ -58,7 +59,7 @@ def test_the_order_of_slices_does_not_matter_to_a_2d_network_and_matters_to_a_3d
 
 def test_attention_finds_the_lesion_from_masks_alone() -> None:
     torch.manual_seed(0)
-    classify = made("all", missing=0.0)
+    classify = made("all", dropped=0.0)
     model = classify.build()
     draws = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
@@ -135,7 +136,7 @@ def test_the_released_counts_give_calibration_and_the_recall_of_each_class() -> 
         ({"class_weights": [1.0, 2.0]}, "a positive number for each of 3 classes"),
         ({"prior": [0.5, 0.5, 0.0]}, "a positive number for each of 3 classes"),
         ({"dimensions": 4}, "dimensions of stage 'classify' must be 2 or 3"),
-        ({"missing": 1.0}, "missing of stage 'classify' must lie in"),
+        ({"dropped": 1.0}, "dropped of stage 'classify' must lie in"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], rule: str) -> None:
@@ -145,8 +146,9 @@ def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], rule: 
 
 def test_the_head_is_what_reads_off_the_features_attention_included() -> None:
     model = made().build()
+    assert isinstance(model, LesionClassifier)
     head = {id(p) for p in chosen_parameters(model, "head")}
-    assert head == {id(p) for p in [*model.attention.parameters(), *model.head.parameters()]}
+    assert head == {id(p) for part in model.head_parts for p in model.get_submodule(part).parameters()}
     norms = chosen_parameters(model, "norms and head")
     assert head < {id(p) for p in norms}
     assert sum(p.numel() for p in norms) < 0.05 * sum(p.numel() for p in model.parameters())

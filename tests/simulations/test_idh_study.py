@@ -1,0 +1,82 @@
+"""The IDH study: signs mean what they say, and nobody is scored by a model that knew them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.evaluation.folds import Fold
+from simulations.idh_signs import hot, signs
+from simulations.idh_study import ARMS, Recipe, out_of_fold, recipe, summary
+
+TINY = Recipe(32, 2, dataclasses.replace(recipe(1).classify, steps=2, sample_rate=1.0))
+
+
+def patient(seed: int, label: int, *, row: int = 16, side: int = 6, uptake: float = 0.0) -> PatientTensors:
+    """Return a head of 24 x 24 pixels with a square lesion that takes up contrast agent."""
+    draws = torch.Generator().manual_seed(seed)
+    images, mask = torch.zeros(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+    images[..., 4:28, 4:28] = 0.3 + 0.1 * torch.rand(2, 3, 24, 24, generator=draws)
+    mask[0, 0, row : row + side, 10 : 10 + side] = 1
+    images[:, 1:2] += 0.4 * mask
+    images[:, 2:3] += uptake * mask
+    return PatientTensors(images, torch.ones(3), mask, label, torch.zeros(0), torch.zeros(0))
+
+
+def read(one: PatientTensors) -> list[float]:
+    assert one.mask is not None
+    return [float(value) for value in signs(one, one.mask)]
+
+
+def test_each_sign_follows_what_it_is_named_after_and_nothing_else() -> None:
+    plain = read(patient(0, 0))
+    bright, behind, large = (
+        read(patient(0, 0, uptake=0.3)),
+        read(patient(0, 0, row=20)),
+        read(patient(0, 0, row=15, side=8)),
+    )
+    assert bright[0] > plain[0] + 2
+    assert bright[1:] == plain[1:]
+    assert behind[1] == pytest.approx(plain[1] + 4 / 23)
+    assert behind[2] == plain[2]
+    assert large[2] == pytest.approx(plain[2] + math.log(64 / 36))
+
+
+def test_enhancement_is_unknown_without_contrast_agent_and_everything_without_a_lesion() -> None:
+    one = patient(0, 0)
+    missing = dataclasses.replace(one, present=torch.tensor([1.0, 1.0, 0.0]))
+    assert np.isnan(read(missing)).tolist() == [True, False, False]
+    assert np.isnan(signs(one, torch.zeros(2, 1, 32, 32))).all()
+
+
+def test_the_hottest_place_stands_for_a_lesion_that_is_nowhere_likely() -> None:
+    heat = torch.full((2, 1, 32, 32), -3.0)
+    heat[1, 0, 5, 6] = -1.0
+    assert hot(heat)[1, 0, 5, 6] == 1
+    assert float(hot(heat).sum()) == 2
+    assert torch.equal(hot(heat + 2), (heat > -2).float())
+
+
+def test_every_patient_is_scored_once_and_gets_an_interval_with_the_others() -> None:
+    patients = [patient(i, i % 2, uptake=0.3 * (i % 2)) for i in range(8)]
+    scores = out_of_fold(patients, TINY, 2, seed=0)
+    assert set(scores) == set(ARMS)
+    assert all(np.isfinite(values).all() for values in scores.values())
+    found = summary(np.array([p.label for p in patients]), [scores], draws=20)
+    assert found["signs, true masks"]["mean"] == 1.0
+
+
+def test_the_label_of_a_patient_does_not_move_that_patients_own_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = [Fold((0, 1, 2, 3), (4, 5), "1"), Fold((2, 3, 4, 5), (0, 1), "2"), Fold((0, 1, 4, 5), (2, 3), "3")]
+    monkeypatch.setattr("simulations.idh_study.patient_folds", lambda *args, **settings: folds)
+    patients = [patient(i, i % 2, uptake=0.1 * i) for i in range(6)]
+    other = [dataclasses.replace(patients[0], label=-1, mask=None), *patients[1:]]
+    one, two = (out_of_fold(some, TINY, 3, seed=0) for some in (patients, other))
+    for arm in ("network", "signs", "both"):
+        assert one[arm][0] == two[arm][0]
+        assert one[arm][4] != two[arm][4]
