@@ -51,13 +51,13 @@ def _enhancement(patient: PatientTensors, lesion: Tensor, head: Tensor) -> float
     return float((difference[lesion].mean() - difference[rest].mean()) / difference[rest].std().clamp(min=1e-6))
 
 
-def hot(heat: Tensor) -> Tensor:
-    """Return where `heat` is positive, or its hottest places alone where none is: every patient here has a lesion.
+def likely(probability: Tensor) -> Tensor:
+    """Return where a lesion is more likely than not, or the likeliest places if nowhere: every patient here has one.
 
     Args:
-        heat: (slice, 1, row, column) logits.
+        probability: (slice, 1, row, column).
     """
-    found = (heat > 0).float()
+    found = (probability > 0.5).float()
     if not bool(found.any()):
-        found.view(-1)[heat.flatten().topk(max(heat.numel() // 1000, 1)).indices] = 1.0
+        found.view(-1)[probability.flatten().topk(max(probability.numel() // 1000, 1)).indices] = 1.0
     return found

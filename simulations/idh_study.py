@@ -1,18 +1,18 @@
 """IDH status of lower-grade gliomas from images alone, k folds by patient, pooled and without privacy.
 
-    python -m simulations.idh_study SITES --folds 5 --seeds 3 --out idh.json
+    python -m simulations.idh_study SITES --folds 5 --seeds 3 --out FOLDER
 
 `SITES` holds site folders with T1, FLAIR and T1c, lesion masks, and the labels IDH-mutant and IDH-wildtype. Three ways,
-all written down before they are scored, none chosen on the patients that it is tested on:
+written down before they are scored, none chosen on the patients that it is tested on:
 
+- `signs`: a U-Net (`segment`) learns masks from the training patients and finds the lesion of each test patient; a
+  logistic regression reads the three signs of `idh_signs` there. Training patients' signs are read under their masks.
 - `network`: `classify`, whose heat map learns from the training patients' masks.
-- `signs`: a logistic regression reads the three signs of `idh_signs` where that heat map says the lesion is. Training
-  patients' signs are read under their own masks.
 - `both`: the mean of the two log-odds.
 
 `signs, true masks` reads the test patients' signs under masks that someone drew: not images alone, a reference only.
 An AUC is of all patients' out-of-fold scores, for each seed (of folds, weights and sampling), and the interval, over
-patients, is of the scores averaged over seeds.
+patients, is of the scores averaged over seeds. Folds that `FOLDER` holds are not trained again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,22 +33,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.nn import functional as F
 
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import DataPlan, Plan, PrivacyPlan, Stage
-from fedspine.evaluation.bootstrap import DRAWS, interval_of
+from fedspine.evaluation.bootstrap import DRAWS, Estimate, interval_of
 from fedspine.evaluation.folds import patient_folds
 from fedspine.tasks._task import make
 from fedspine.tasks.classify import Classify
-from simulations.idh_signs import CONTRASTS, hot, signs
+from fedspine.tasks.segment import Segment
+from simulations.idh_signs import CONTRASTS, likely, signs
 from simulations.loop import start, train
 
 Scores = NDArray[np.float64]
 
 CLASSES = ("IDH-mutant", "IDH-wildtype")
-ARMS = ("network", "signs", "both", "signs, true masks")
+ARMS = ("signs", "network", "both", "signs, true masks")
 RIDGE = 0.1
 """scikit-learn's C of the logistic regression on standardised signs."""
 
@@ -59,34 +60,35 @@ class Recipe:
     Args:
         size: pixels a side.
         slices: used per patient.
-        classify: the stage.
+        segment: the U-Net's stage.
+        classify: the other network's.
     """
 
     size: int
     slices: int
+    segment: Stage
     classify: Stage
 
     def plan(self) -> Plan:
-        """Return the plan that the stage belongs to."""
+        """Return the plan that both stages belong to."""
         data = DataPlan(contrasts=CONTRASTS, classes=CLASSES, size=self.size, slices=self.slices)
-        return Plan("idh", data=data, privacy=PrivacyPlan("none"), stage=(self.classify,))
+        return Plan("idh", data=data, privacy=PrivacyPlan("none"), stage=(self.segment, self.classify))
 
 
 def recipe(rounds: int) -> Recipe:
     """Return the recipe of the published figure at `rounds` 12: fewer are for tests."""
-    stage = Stage(
-        "classify",
-        "classify",
-        rounds=rounds,
-        steps=25,
-        sample_rate=0.15,
-        learning_rate=3e-3,
-        trained="all",
-        augment="traditional",
-        average=0.6,
-        options={"class_weights": [1.0, 2.5]},
-    )
-    return Recipe(size=64, slices=12, classify=stage)
+    shared: dict[str, Any] = {
+        "rounds": rounds,
+        "steps": 25,
+        "sample_rate": 0.12,
+        "learning_rate": 3e-3,
+        "trained": "all",
+        "augment": "traditional",
+        "average": 0.6,
+    }
+    unet = {"features": [16, 32, 48, 64], "unshuffle": 2, "sampled_slices": 4}
+    segment = Stage("segment", "segment", options=unet, **shared)
+    return Recipe(64, 12, segment, Stage("classify", "classify", options={"class_weights": [1.0, 2.5]}, **shared))
 
 
 def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
@@ -95,7 +97,9 @@ def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
     return [to_tensors(p, cohort.omics_columns, plan.data) for cohort in cohorts for p in cohort.patients]
 
 
-def out_of_fold(patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int) -> dict[str, Scores]:
+def out_of_fold(
+    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, kept: Path | None = None
+) -> dict[str, Scores]:
     """Return for each of `ARMS` the log-odds of wild type (patient,), each from a fold that did not train on them.
 
     Args:
@@ -103,11 +107,18 @@ def out_of_fold(patients: Sequence[PatientTensors], chosen: Recipe, folds: int, 
         chosen: the recipe.
         folds: how many.
         seed: of folds, weights and sampling.
+        kept: folder of folds that are done.
     """
     scores = {arm: np.full(len(patients), np.nan) for arm in ARMS}
     for fold in patient_folds([p.label for p in patients], folds, seed=seed):
         known, asked = [patients[i] for i in fold.train], [patients[i] for i in fold.test]
-        found = fold_scores(known, asked, chosen, seed)
+        file = None if kept is None else kept / f"seed{seed}-fold{fold.name}of{folds}.json"
+        if file is not None and file.exists():
+            found = {arm: np.array(values) for arm, values in json.loads(file.read_text()).items()}
+        else:
+            found = fold_scores(known, asked, chosen, seed)
+        if file is not None:
+            file.write_text(json.dumps({arm: values.tolist() for arm, values in found.items()}))
         for arm, values in found.items():
             scores[arm][list(fold.test)] = values
     return scores
@@ -117,10 +128,12 @@ def fold_scores(
     known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int
 ) -> dict[str, Scores]:
     """Return the log-odds of wild type of the patients `asked` by arm, from those `known`."""
-    plan, stage = chosen.plan(), chosen.classify
-    task = make(plan, stage, {})
-    assert isinstance(task, Classify)
-    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
+    plan = chosen.plan()
+    segmenting, classifying = make(plan, chosen.segment, {}), make(plan, chosen.classify, {})
+    assert isinstance(segmenting, Segment)
+    assert isinstance(classifying, Classify)
+    finder = train(segmenting, plan, chosen.segment, [known], start(segmenting, chosen.segment, [], seed), seed=seed)
+    namer = train(classifying, plan, chosen.classify, [known], start(classifying, chosen.classify, [], seed), seed=seed)
     labelled = [p for p in known if p.label >= 0 and p.mask is not None]
     regression = make_pipeline(
         SimpleImputer(strategy="median"),
@@ -129,26 +142,36 @@ def fold_scores(
     )
     regression.fit([signs(p, p.mask) for p in labelled if p.mask is not None], [p.label for p in labelled])
     with torch.no_grad():
-        seen = [task.look(model, p) for p in asked]
-    masks = [hot(F.interpolate(one.heat, (chosen.size, chosen.size), mode="bilinear")) for one in seen]
+        logits = [classifying.predict(namer, p) for p in asked]
+        masks = [likely(segmenting.predict(finder, p)) for p in asked]
     read = regression.decision_function([signs(p, mask) for p, mask in zip(asked, masks, strict=True)])
     drawn = regression.decision_function([signs(p, p.mask if p.mask is not None else p.images[:, :1]) for p in asked])
-    network = np.array([float(one.logits[1] - one.logits[0]) for one in seen])
+    network = np.array([float(one[1] - one[0]) for one in logits])
     return {"signs": read, "network": network, "both": (read + network) / 2, "signs, true masks": drawn}
 
 
-def summary(
-    truth: NDArray[np.int64], by_seed: Sequence[Mapping[str, Scores]], draws: int = DRAWS
-) -> dict[str, dict[str, object]]:
-    """Return for each arm the AUC of every seed, their mean, and of the mean score with its interval over patients."""
+@dataclass(frozen=True)
+class Area:
+    """AUC of one way.
+
+    Args:
+        seeds: of every seed.
+        averaged: of the scores averaged over seeds, and its interval over patients.
+    """
+
+    seeds: tuple[float, ...]
+    averaged: Estimate
+
+
+def summary(truth: NDArray[np.int64], by_seed: Sequence[Mapping[str, Scores]], draws: int = DRAWS) -> dict[str, Area]:
+    """Return the AUC of each of `ARMS`; patients without a class do not count."""
     known = truth >= 0
     wild = (truth[known] == 1).astype(np.float64)
-    result: dict[str, dict[str, object]] = {}
+    result = {}
     for arm in ARMS:
         found = [scores[arm][known] for scores in by_seed]
-        areas = [_area(wild, values) for values in found]
         averaged = interval_of(_area, wild, np.mean(found, axis=0), draws=draws)
-        result[arm] = {"seeds": areas, "mean": float(np.mean(areas)), "averaged": averaged.as_dict()}
+        result[arm] = Area(tuple(_area(wild, values) for values in found), averaged)
     return result
 
 
@@ -164,23 +187,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for the scores of every fold")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen = recipe(asked.rounds)
     patients = read_sites(asked.sites, chosen.plan())
-    by_seed = []
-    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
-        by_seed.append(out_of_fold(patients, chosen, asked.folds, seed))
-        print(f"seed {seed} done", flush=True)
-    truth = np.array([p.label for p in patients])
-    found = summary(truth, by_seed)
-    print("| way | AUC by seed, mean | AUC of the mean score (95 %) |\n|---|---|---|")
-    for arm, row in found.items():
-        print(f"| {arm} | {row['mean']:.3f} | {row['averaged']} |")
     if asked.out:
-        scores = [{arm: values.tolist() for arm, values in one.items()} for one in by_seed]
-        asked.out.write_text(json.dumps({"arms": found, "truth": truth.tolist(), "scores": scores}, indent=1))
+        asked.out.mkdir(parents=True, exist_ok=True)
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    by_seed = [out_of_fold(patients, chosen, asked.folds, seed, asked.out) for seed in seeds]
+    found = summary(np.array([p.label for p in patients]), by_seed)
+    print("| way | AUC, mean of seeds (each) | AUC of the mean score (95 %) |\n|---|---|---|")
+    for arm, row in found.items():
+        each = ", ".join(f"{area:.3f}" for area in row.seeds)
+        estimate = f"{row.averaged.value:.3f} ({row.averaged.low:.2f} to {row.averaged.high:.2f})"
+        print(f"| {arm} | {np.mean(row.seeds):.3f} ({each}) | {estimate} |")
 
 
 if __name__ == "__main__":
