@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
-from fedspine.commands.judge import sheet_command
+from fedspine.commands.judge import sheet_command, stress_command
 from fedspine.config import Plan, Stage, load_plan
 from fedspine.errors import FedspineError, InputError
 from fedspine.site_file import load_site
@@ -215,6 +215,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 
 app.command("sheet")(sheet_command)
+app.command("stress")(stress_command)
 
 
 def _announce(plan: Plan, cohorts: list[Cohort]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fedspine.cli import main
-from fedspine.config import Plan, load_plan
+from fedspine.commands import references, stressed
+from fedspine.config import HELD_OUT, TRAIN, Plan, load_plan
 from fedspine.evaluation.sheet import FORMAT
 from fedspine.phantom.writer import write_consortium
 from fedspine.tasks._task import Trained, make
@@ -76,6 +77,13 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _few_phantoms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge by fewer than a person would want."""
+    monkeypatch.setattr(references, "PHANTOMS", {TRAIN: 12, HELD_OUT: 9})
+    monkeypatch.setattr(stressed, "RESCANNED", 3)
+
+
 def test_a_run_without_data_is_judged_by_phantoms(fedspine: Run, run_folder: Path, tmp_path: Path) -> None:
     code, out, err = fedspine("sheet", run_folder, "--out", tmp_path, "--made", 16, "--steps", 1)
     assert (code, err) == (0, "")
@@ -122,3 +130,21 @@ def test_a_folder_without_a_finished_run_is_refused_in_one_sentence(
     code, _, err = fedspine("sheet", tmp_path / "begun")
     assert code == 2
     assert "come to its end" in err
+
+
+def test_networks_are_tried_on_harder_images_and_asked_where_they_look(
+    fedspine: Run, run_folder: Path, tmp_path: Path
+) -> None:
+    code, _, err = fedspine("stress", run_folder, "--out", tmp_path)
+    assert (code, err) == (0, "")
+    written = json.loads((tmp_path / "stress.json").read_text("utf-8"))
+    assert {name: one["score"] for name, one in written["networks"].items()} == {
+        "segment": "Dice",
+        "classify": "accuracy",
+    }
+    names = [curve["name"] for curve in written["networks"]["segment"]["curves"]]
+    assert names == ["Rician noise", "bias field", "contrast scaling", "missing contrast", "scanner"]
+    assert written["networks"]["classify"]["grad-cam"]["patients"] >= 4
+    page = (tmp_path / "stress.html").read_text("utf-8")
+    assert "Where it looks" in page
+    assert "://" not in page

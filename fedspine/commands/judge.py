@@ -56,3 +56,32 @@ def sheet_command(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "synthetic.json").write_text(json.dumps(written, indent=1, allow_nan=False), encoding="utf-8")
     OUT.print(f"sheet: {write_sheet(written, folder)}", soft_wrap=True, highlight=False)
+
+
+def stress_command(run: Run, data: Data = None, out: Out = None) -> None:
+    """Try a run's segment and classify networks on harder images, and measure how much they look at the lesion.
+
+    With --data the patients are the run's held-out ones and the numbers carry no noise: they stay where the data is.
+    """
+    import torch
+
+    from fedspine.commands.references import references
+    from fedspine.commands.stressed import stressed
+    from fedspine.report.stress_page import write_stress
+    from fedspine.tasks._scores import SCORES
+    from server.finished import read_finished
+
+    torch.set_num_threads(1)
+    finished = read_finished(run)
+    networks = [(stage, task, model) for stage, task, model in finished.trained() if type(task) in SCORES]
+    if not networks:
+        raise InputError("the run must have trained a network", "no segment or classify stage", "run another plan")
+    real = references(run, finished.plan, data)
+    written: dict[str, Any] = {"format": 1, "plan": finished.plan.name, "source": real.source, "networks": {}}
+    for stage, task, model in networks:
+        OUT.print(f"trying {stage.name}", soft_wrap=True, highlight=False)
+        written["networks"][stage.name] = stressed(finished.plan, task, model, real.held_out)
+    folder = out or run / "stress"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stress.json").write_text(json.dumps(written, indent=1, allow_nan=False), encoding="utf-8")
+    OUT.print(f"stress test: {write_stress(written, folder)}", soft_wrap=True, highlight=False)
