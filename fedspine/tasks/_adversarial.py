@@ -72,8 +72,18 @@ class Maker(Protocol):
     def build(self) -> Gan:
         """Return fresh networks."""
 
-    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
-        """Return `count` made images with all that the critic is shown beside them."""
+    def for_phantoms(self) -> Maker:
+        """Return who makes samples while phantoms stand for patients, before the first of these is seen."""
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
+        """Return `count` made images with all that the critic is shown beside them.
+
+        Args:
+            generator: network.
+            count: how many.
+            draws: public randomness.
+            missing: probability with which an image lacks a contrast.
+        """
 
 
 Penalty = Callable[[Scores, Tensor, Tensor, torch.Generator], Tensor]
@@ -129,7 +139,7 @@ class Adversarial:
 
     def for_phantoms(self) -> Adversarial:
         """Return the task that trains all of the critic, as public steps on phantoms may."""
-        return replace(self, trained=PARTS[0])
+        return replace(self, trained=PARTS[0], maker=self.maker.for_phantoms())
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the critic's weights, or the part of them that is trained; made images alone reach the generator."""
@@ -150,7 +160,7 @@ class Adversarial:
             loss = loss + pressure.pull(scores)
         if options.penalty and float(torch.rand((), generator=draws)) * options.lazy < 1:
             with torch.no_grad():
-                made = alike(self.maker.make(gan.generator, len(sample), draws), sample)
+                made = alike(self.maker.make(gan.generator, len(sample), draws, missing=0.0), sample)
                 beside = shown(made, options.differentiable, draws, chance)
             loss = loss + options.penalty * options.lazy * self.penalty(score, inputs, beside, draws)
         return loss
@@ -164,7 +174,7 @@ class Adversarial:
         turn = (step + 1) % options.critic_steps == 0
         kinds, (_, chance) = options.differentiable, _pressure(gan)
         with torch.set_grad_enabled(turn):
-            made = self.maker.make(gan.generator, options.batch, draws)
+            made = self.maker.make(gan.generator, options.batch, draws, missing=options.missing)
         critic = _scorer(gan.critic, self._trained_weights(gan), made.labels)
         loss = self.losses.made(critic(shown(made.detached(), kinds, draws, chance))).mean()
         if turn:
@@ -185,13 +195,11 @@ class Adversarial:
     def synthetic(self, model: nn.Module | None, count: int, draws: torch.Generator) -> list[PatientTensors]:
         """Return made patients with every contrast, from the running average, enlarged to the plan's grid."""
         assert model is not None
-        with torch.no_grad():
-            made = (self.for_use or self.maker).make(_gan(model).average, count, draws)
-            return patients_of(replace(made, present=torch.ones_like(made.present)), self.frame)
+        return self._made(self.for_use or self.maker, model, count, draws)
 
     def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
         """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike."""
-        return diversity(lambda count: self.synthetic(model, count, draws), self._spread)
+        return diversity(lambda count: self._made(self.maker, model, count, draws), self._spread)
 
     @cached_property
     def _spread(self) -> Tensor:
@@ -201,12 +209,17 @@ class Adversarial:
         """Return the parts of the two losses that no patient enters, for the training curves."""
         gan = _gan(model)
         with torch.no_grad():
-            made = self.maker.make(gan.generator, 4 * self.options.batch, generator)
+            made = self.maker.make(gan.generator, 4 * self.options.batch, generator, missing=self.options.missing)
             logits = gan.critic(shown(made, (), generator), made.labels)
             return {
                 "generator": float(self.losses.generator(logits).mean()),
                 "critic on made images": float(self.losses.made(logits).mean()) - self.losses.shift,
             }
+
+    def _made(self, maker: Maker, model: nn.Module, count: int, draws: torch.Generator) -> list[PatientTensors]:
+        with torch.no_grad():
+            made = maker.make(_gan(model).average, count, draws, missing=0.0)
+            return patients_of(made, self.frame)
 
     def _trained_weights(self, gan: Gan) -> dict[str, Tensor]:
         """Return the critic's weights by name, those that are not trained cut off from gradients."""

@@ -56,10 +56,14 @@ class FromMasks:
         critic = Critic(channels, frame.size, options.critic_width, options.dimensions, frame.classes)
         return Gan(generator, critic)
 
-    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
+    def for_phantoms(self) -> FromMasks:
+        """Return itself: phantoms are patients like others."""
+        return self
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
         """Return `count` made images for masks and classes of phantoms, some contrasts absent."""
         which = torch.randint(len(self.masks), (count,), generator=draws)
-        present = random_presence(count, self.frame.contrasts, self.options.missing, draws)
+        present = random_presence(count, self.frame.contrasts, missing, draws)
         return self.made_for(generator, self.masks[which].float(), self.labels[which], present, draws)
 
     def made_for(

@@ -36,10 +36,14 @@ class FromNoise:
             Critic(2 * frame.contrasts + 1, frame.size, options.critic_width, options.dimensions),
         )
 
-    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
+    def for_phantoms(self) -> FromNoise:
+        """Return itself: phantoms are patients like others."""
+        return self
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
         """Return `count` made images, some contrasts absent, of no known class."""
         made = generator(torch.randn(count, self.options.latent, generator=draws))
-        present = random_presence(count, self.frame.contrasts, self.options.missing, draws)
+        present = random_presence(count, self.frame.contrasts, missing, draws)
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
 
 

@@ -62,11 +62,15 @@ class FromStyles:
             StyleCritic(2 * frame.contrasts + 1, frame.size, options.critic_width),
         )
 
-    def make(self, generator: nn.Module, count: int, draws: torch.Generator) -> Sample:
+    def for_phantoms(self) -> FromStyles:
+        """Return itself: phantoms are patients like others."""
+        return self
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
         """Return `count` made images, some contrasts absent, of no known class."""
         assert isinstance(generator, StyleGenerator)
         made = generator(self.styles(generator, count, draws), draws)
-        present = random_presence(count, self.frame.contrasts, self.options.missing, draws)
+        present = random_presence(count, self.frame.contrasts, missing, draws)
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
 
     def styles(self, generator: StyleGenerator, count: int, draws: torch.Generator) -> Tensor:

@@ -39,6 +39,8 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("wgan_gp", "wgan_gp", rounds=2, steps=2, options=SMALL),
         Stage("conditional_gan", "conditional_gan", rounds=2, steps=2, options=SMALL),
         Stage("conditional_gan", "conditional_gan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
+        Stage("phantom_gan", "phantom_gan", rounds=2, steps=2, options=SMALL),
+        Stage("phantom_gan", "phantom_gan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("wgan_gp", "wgan_gp-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
         Stage("phantom_votes", "phantom_votes", options={"candidates": 6}),
         Stage("stylegan", "stylegan", rounds=2, steps=2, options=SMALL),

@@ -21,7 +21,7 @@ from fedspine.tasks.conditional_gan import FromMasks
 
 from .conftest import DATA, SMALL, random_patient
 
-KINDS_OF_GAN = ["dcgan", "wgan_gp", "conditional_gan"]
+KINDS_OF_GAN = ["dcgan", "wgan_gp", "conditional_gan", "phantom_gan"]
 PATIENT = random_patient(torch.Generator().manual_seed(3), complete=True)
 
 
@@ -165,7 +165,7 @@ def test_masks_and_classes_to_make_images_for_come_from_phantoms_alone() -> None
     assert isinstance(task.maker, FromMasks)
     known = {mask.numpy().tobytes() for mask in task.maker.masks.float()}
     for _ in range(2):
-        made = task.maker.make(gan.generator, 16, seeded())
+        made = task.maker.make(gan.generator, 16, seeded(), missing=0.1)
         assert {mask.numpy().tobytes() for mask in made.masks} <= known
     assert set(task.maker.labels.tolist()) == {0, 1, 2}
     assert task.maker.masks.dtype == torch.uint8

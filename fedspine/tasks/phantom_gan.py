@@ -1,0 +1,122 @@
+"""`phantom_gan`: phantoms, rendered as patients are: a generator refines them, a critic sees patients.
+
+After SimGAN (Shrivastava 2017). A site of few patients cannot teach a generator what a spine is under differential
+privacy, but phantoms know; what is left to learn is how this consortium's images look otherwise. Masks are the
+phantoms' own and so exact. The critic is pre-trained to tell phantoms from phantoms rendered wrongly, and patients then
+train the little that they can: its last layer, unless the stage says otherwise.
+
+Some phantoms travel with the shared values for the sites to train on; made patients come of fresh ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fedspine.atlas.anchors import phantoms
+from fedspine.config import Plan, Stage
+from fedspine.networks.dcgan import Critic, Gan
+from fedspine.networks.refiner import Refiner, rendered_otherwise
+from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._losses import LOGISTIC
+from fedspine.tasks._sample import Frame, Sample, random_presence, real
+from fedspine.tasks._task import Shared, need
+from fedspine.tasks.dcgan import smooth
+
+__all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
+
+DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8}
+
+TRAVELLING, PURPOSE = 48, 6
+"""Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
+
+SHADES = 255
+"""Grey values of those that travel."""
+
+
+@dataclass(frozen=True, eq=False)
+class FromPhantoms:
+    """Makes images of phantoms; see `Maker`.
+
+    Args:
+        frame: what is made.
+        options: settings.
+        stock: the phantoms that travelled, images in uint8.
+        drawn: draws so many fresh phantoms, which takes time; without it those that travelled must do.
+        wrongly: whether they are rendered wrongly rather than refined.
+    """
+
+    frame: Frame
+    options: Options
+    stock: Sample
+    drawn: Callable[[int], Sample] | None = None
+    wrongly: bool = False
+
+    def build(self) -> Gan:
+        """Return a generator that changes nothing yet, and a fresh critic."""
+        frame, options = self.frame, self.options
+        refiner = Refiner(options.latent, frame.contrasts, frame.classes, options.width, options.dimensions)
+        channels = 2 * frame.contrasts + 1
+        critic = Critic(channels, frame.size, options.critic_width, options.dimensions, frame.classes)
+        return Gan(refiner, critic)
+
+    def for_phantoms(self) -> FromPhantoms:
+        """Return the maker of phantoms rendered wrongly."""
+        return replace(self, wrongly=True)
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
+        """Return `count` refined phantoms, some contrasts absent; of fresh ones, or of those that travelled."""
+        known = self.stock if self.drawn is None else self.drawn(count)
+        some = _chosen(known, torch.randint(len(known), (count,), generator=draws))
+        present = some.present * random_presence(count, self.frame.contrasts, missing, draws)
+        images, masks = some.images.float() / SHADES, some.masks.float()
+        if self.wrongly:
+            return Sample(rendered_otherwise(images, draws), masks, present, some.labels)
+        noise = torch.randn(count, self.options.latent, generator=draws)
+        return Sample(generator(noise, images, masks, some.labels, present), masks, present, some.labels)
+
+
+def slices_of(plan: Plan, frame: Frame, count: int) -> Sample:
+    """Return one slice, or the volume, of each of `count` phantoms; images and masks in uint8."""
+    samples = [s for p in phantoms(plan, count, PURPOSE) if (s := real(p, frame, healthy=True)) is not None]
+    middles = [_chosen(sample, torch.tensor([len(sample) // 2])) for sample in samples]
+    return Sample(
+        torch.cat([(SHADES * sample.images).round().to(torch.uint8) for sample in middles]),
+        torch.cat([sample.masks.to(torch.uint8) for sample in middles]),
+        torch.cat([sample.present for sample in middles]),
+        torch.cat([sample.labels for sample in middles]),
+    )
+
+
+def _chosen(sample: Sample, which: Tensor) -> Sample:
+    return Sample(sample.images[which], sample.masks[which], sample.present[which], sample.labels[which])
+
+
+def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Return the phantoms that travel."""
+    stock = slices_of(plan, frame_of(plan, options_of(stage, DEFAULTS)), TRAVELLING)
+    values = {"images": stock.images, "masks": stock.masks, "present": stock.present, "labels": stock.labels}
+    return {f"{stage.name}.{key}": value for key, value in values.items()}
+
+
+def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
+    """Return the task of `stage`."""
+    options = options_of(stage, DEFAULTS)
+    frame = frame_of(plan, options)
+    stock = Sample(*(need(shared, f"{stage.name}.{key}") for key in ("images", "masks", "present", "labels")))
+    maker = FromPhantoms(frame, options, stock)
+    return Adversarial(
+        maker=maker,
+        losses=LOGISTIC,
+        penalty=smooth,
+        frame=frame,
+        options=options,
+        trained=stage.trained or "head",
+        healthy=True,
+        spread=lambda: real_spread(plan, frame, shared, healthy=True),
+        for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, count)),
+    )
