@@ -145,24 +145,25 @@ def found_in(seen: Found, spine: Spine, index: int, size: int) -> dict[str, floa
     }
 
 
-def dice_of(logits: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
+def dice_of(likely: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
     """Return the Dice of each structure over all slices of a patient at the file's own resolution.
 
     Args:
-        logits: (slice, structure, row, column) on the plan's grid.
+        likely: probabilities (slice, structure, row, column) on the plan's grid.
         masks: (slice, row, column) of the file.
     """
-    fine = F.interpolate(logits, masks.shape[1:], mode="bilinear", align_corners=False) > 0
+    fine = F.interpolate(likely, masks.shape[1:], mode="bilinear", align_corners=False)
+    best = torch.cat([1 - fine.sum(1, keepdim=True), fine], dim=1).argmax(1)
     result = {}
     for number, name in enumerate(STRUCTURES, 1):
-        truth, said = torch.from_numpy(masks == number), fine[:, number - 1]
+        truth, said = torch.from_numpy(masks == number), best == number
         result[name] = float(2 * (truth & said).sum() / (truth.sum() + said.sum()).clamp(min=1))
     return result
 
 
 def plan_of(part: str, size: int, steps: int, rate: float) -> Plan:
     """Return the plan of one part of the study."""
-    options = {"judged": False} if part == "levels" else {"features": [16, 16, 32, 64, 64]}
+    options = {"judged": False} if part == "levels" else {"features": [16, 32, 48, 64, 64], "unshuffle": size // 128}
     stage = Stage(
         "levels" if part == "levels" else "segment",
         part,
@@ -172,7 +173,7 @@ def plan_of(part: str, size: int, steps: int, rate: float) -> Plan:
         pretrain_rate=rate,
         options=options,
     )
-    data = DataPlan(contrasts=("T2",), size=size, slices=512, structures=STRUCTURES)
+    data = DataPlan(contrasts=("T2",), size=size, slices=512, structures=STRUCTURES, levels="T10-S1")
     return Plan("lumbar", data=data, privacy=PrivacyPlan("none"), stage=(stage,))
 
 
@@ -191,8 +192,7 @@ def test_fold(spines: Sequence[Spine], tested: Sequence[int], plan: Plan, seed: 
         for spine in (spines[i] for i in tested):
             slices = on_grid(spine, plan.data)
             if isinstance(task, Segment):
-                logits = torch.cat([task.predict(model, one) for one in slices])
-                figures[spine.name] = dice_of(logits, spine.masks)
+                figures[spine.name] = dice_of(torch.cat([task.predict(model, one) for one in slices]), spine.masks)
                 continue
             each = [found_in(task.find(model, one), spine, i, plan.data.size) for i, one in enumerate(slices)]
             figures[spine.name] = {key: sum(one[key] for one in each) for key in each[0]}
@@ -207,7 +207,7 @@ def summary(figures: dict[str, dict[str, float]], part: str) -> dict[str, object
         values["mean"] = [sum(one.values()) / len(one) for one in patients]
     else:
         values = {key: [one[key] / max(one["bodies"], 1) for one in patients] for key in ("close", "named")}
-        values["precision"] = [1 - one["none"] / max(one["finds"], 1) for one in patients]
+        values["precision"] = [1 - one["none"] / one["finds"] if one["finds"] else float("nan") for one in patients]
     result: dict[str, object] = {}
     for key, each in values.items():
         estimate = mean_interval(np.array(each))

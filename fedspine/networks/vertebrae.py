@@ -23,8 +23,8 @@ FAINT = -4.0
 STRIDE = 8.0
 """Levels by which one unit of the network's output moves a name: the spine is three or so of them long."""
 
-SHARPEST = 4.0
-"""Bound on the logarithm of a name's sharpness, either way."""
+SHARPEST = 2.0
+"""Bound on the logarithm of a name's sharpness, either way; a name that may be quite unsure is never learned."""
 
 
 class Finder(nn.Module):
@@ -34,9 +34,10 @@ class Finder(nn.Module):
         channels: input channels; input is (slice, channel, row, column), sides divisible by 16.
         levels: how many names there are.
         features: the U-Net's six widths, each divisible by 4.
+        middle: the name to begin with, as an index that may lie between two levels.
     """
 
-    def __init__(self, channels: int, levels: int, features: Sequence[int]) -> None:
+    def __init__(self, channels: int, levels: int, features: Sequence[int], middle: float) -> None:
         super().__init__()
         self.unet = BasicUNet(
             spatial_dims=2,
@@ -45,7 +46,7 @@ class Finder(nn.Module):
             features=tuple(features),
             norm=("group", {"num_groups": 4}),
         )
-        self.levels = levels
+        self.levels, self.middle = levels, middle
         self.head = nn.Conv2d(features[-1], 4, 1)
         with torch.no_grad():
             assert self.head.bias is not None
@@ -62,8 +63,8 @@ class Finder(nn.Module):
         weights = maps[:, 1].softmax(0)
         heat = (weights * maps[:, 0]).sum(0)
         along, sharp = (weights[:, None] * maps[:, 2:]).sum(0)
-        off = (self.levels - 1) / 2 + STRIDE * along - torch.arange(self.levels)[:, None, None]
-        return heat, -off.square() * sharp.clamp(-SHARPEST, SHARPEST).exp() / 2, weights
+        off = self.middle + STRIDE * along - torch.arange(self.levels)[:, None, None]
+        return heat, -off.square() * (SHARPEST * torch.tanh(sharp)).exp() / 2, weights
 
 
 class Reader(nn.Module):

@@ -17,6 +17,7 @@ from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import binary_metrics, multiclass_metrics
 from fedspine.networks.chain import Found, found
 from fedspine.networks.vertebrae import Finder, Levels, Reader
+from fedspine.phantom.levels import parse_levels
 from fedspine.strict import build
 from fedspine.tasks._task import Shared, network_input
 from fedspine.tasks._vertebrae import (
@@ -62,11 +63,22 @@ class Options:
 
 @dataclass(frozen=True)
 class FindLevels:
-    """The task; see `Trained` and `Scored` in `_task`."""
+    """The task; see `Trained` and `Scored` in `_task`.
+
+    Args:
+        contrasts: how many.
+        classes: of the patient.
+        options: of the stage.
+        middle: of the part of the spine that the plan names, which every name starts from.
+        trained: which weights patients train, one of `config.PARTS`.
+        loss_bound: see `Trained`.
+        betas: see `Trained`.
+    """
 
     contrasts: int
     classes: int
     options: Options
+    middle: float = (len(VERTEBRAE) - 1) / 2
     trained: str = "norms and head"
     loss_bound: float = 10.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -74,7 +86,7 @@ class FindLevels:
     def build(self) -> nn.Module:
         """Return both networks."""
         o = self.options
-        finder = Finder(2 * self.contrasts, len(VERTEBRAE), o.features)
+        finder = Finder(2 * self.contrasts, len(VERTEBRAE), o.features, self.middle)
         return Levels(
             finder, Reader(self.contrasts, len(VERTEBRAE), self.classes, o.width, o.tokens, o.layers, o.context)
         )
@@ -223,6 +235,8 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     if not plan.data.contrasts:
         raise ConfigError("levels need images", "a plan without contrasts", "name some")
+    first, last = parse_levels(plan.data.levels)
+    middle = (first + min(last, len(VERTEBRAE) - 1)) / 2
     return FindLevels(
-        len(plan.data.contrasts), max(len(plan.data.classes), 2), options, stage.trained or "norms and head"
+        len(plan.data.contrasts), max(len(plan.data.classes), 2), options, middle, stage.trained or "norms and head"
     )
