@@ -163,7 +163,11 @@ def dice_of(likely: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
 
 def plan_of(part: str, size: int, steps: int, rate: float) -> Plan:
     """Return the plan of one part of the study."""
-    options = {"judged": False} if part == "levels" else {"features": [16, 32, 48, 64, 64], "unshuffle": size // 128}
+    options = (
+        {"judged": False}
+        if part == "levels"
+        else {"features": [16, 32, 48, 64, 64], "unshuffle": min(max(size // 128, 1), 4)}
+    )
     stage = Stage(
         "levels" if part == "levels" else "segment",
         part,
@@ -177,7 +181,9 @@ def plan_of(part: str, size: int, steps: int, rate: float) -> Plan:
     return Plan("lumbar", data=data, privacy=PrivacyPlan("none"), stage=(stage,))
 
 
-def test_fold(spines: Sequence[Spine], tested: Sequence[int], plan: Plan, seed: int) -> dict[str, dict[str, float]]:
+def figures_of_fold(
+    spines: Sequence[Spine], tested: Sequence[int], plan: Plan, seed: int
+) -> dict[str, dict[str, float]]:
     """Return the figures of the patients `tested`, by name, after training on all others."""
     (stage,) = plan.stage
     task = make(plan, stage, {})
@@ -239,7 +245,7 @@ def main() -> None:
     figures = json.loads(arguments.out.read_text())["patients"] if kept else {}
     for number, fold in enumerate(patient_folds([0] * len(spines), arguments.folds, seed=0), 1):
         if not arguments.only or number in arguments.only:
-            figures |= test_fold(spines, fold.test, plan, arguments.seed)
+            figures |= figures_of_fold(spines, fold.test, plan, arguments.seed)
             result = {"patients": figures, "summary": summary(figures, arguments.part)}
             print(json.dumps(result["summary"], indent=1), flush=True)
             if arguments.out is not None:
