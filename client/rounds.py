@@ -21,7 +21,7 @@ from fedspine.privacy.accounting import Event
 from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.site_file import Site
-from fedspine.tasks._rounds import Strength, measure, optimiser_of, train_round
+from fedspine.tasks._rounds import Strength, measure, optimiser_of, set_rate, train_round
 from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make, travels
 from fedspine.wire import ENROL, STAGE, Schema, schema_of
 
@@ -145,6 +145,7 @@ def _optimiser(hospital: Hospital, order: Order, task: Trained, model: nn.Module
     file = hospital.optimiser_file(order.plan, stage.name)
     if order.round > 1 and file.exists():
         optimiser.load_state_dict(torch.load(file, weights_only=True))
+    set_rate(optimiser, stage, order.round)
     return optimiser
 
 

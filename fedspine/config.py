@@ -33,6 +33,7 @@ PARTS = ("all", "adapters", "norms and head", "head")
 """Which weights patients may train; see `networks.parts`."""
 
 AUGMENTATIONS = ("none", "traditional")
+SCHEDULES = ("constant", "cosine")
 SERVER_RULES = ("average", "adam")
 """FedAvg (McMahan 2017), or FedAdam (Reddi 2021) on the step from the old weights to the sites' mean."""
 
@@ -99,6 +100,7 @@ class Stage:
         noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
+        schedule: of `learning_rate` over the rounds: `"constant"`, or `"cosine"`, falling towards 0 (Loshchilov 2017).
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
         augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
@@ -123,6 +125,7 @@ class Stage:
     noise_multiplier: float = 0.0
     share: float = 1.0
     learning_rate: float = 1e-3
+    schedule: str = "constant"
     trained: str = ""
     augment: str = "none"
     views: int = 1
@@ -269,14 +272,10 @@ def _check_stage(stage: Stage, earlier: Mapping[str, Stage]) -> None:
     demand(lettered, "a stage's name must be letters, digits, - and _", "others", "rename it")
     demand(stage.rounds >= 1 and stage.steps >= 1, f"rounds and steps of {where} must be 1 or more", "less", "raise it")
     demand(0 < stage.sample_rate <= 1, f"sample_rate of {where} must lie in (0, 1]", stage.sample_rate, "mend it")
-    demand(stage.clip > 0, f"clip of {where} must be positive", stage.clip, "mend it")
-    demand(
-        stage.noise_multiplier >= 0, f"noise_multiplier of {where} must be positive", stage.noise_multiplier, "mend it"
-    )
-    demand(stage.share > 0, f"share of {where} must be positive", stage.share, "mend it")
-    demand(stage.pretrain_rate > 0, f"pretrain_rate of {where} must be positive", stage.pretrain_rate, "mend it")
-    demand(stage.pretrain_steps >= 0, f"pretrain_steps of {where} must be 0 or more", stage.pretrain_steps, "mend it")
-    demand(stage.learning_rate > 0, f"learning_rate of {where} must be positive", stage.learning_rate, "mend it")
+    for what in ("clip", "share", "learning_rate", "pretrain_rate", "server_rate"):
+        demand(getattr(stage, what) > 0, f"{what} of {where} must be positive", getattr(stage, what), "mend it")
+    for what in ("noise_multiplier", "pretrain_steps", "public_steps"):
+        demand(getattr(stage, what) >= 0, f"{what} of {where} must be 0 or more", getattr(stage, what), "mend it")
     _check_learning(stage, earlier, where)
     if stage.task == "evaluate" or stage.of:
         demand(stage.of in earlier, f"`of` in {where} must name an earlier stage", f"'{stage.of}'", "name one")
@@ -287,11 +286,10 @@ def _check_learning(stage: Stage, earlier: Mapping[str, Stage], where: str) -> N
         ("trained", stage.trained or PARTS[0], PARTS),
         ("augment", stage.augment, AUGMENTATIONS),
         ("server", stage.server, SERVER_RULES),
+        ("schedule", stage.schedule, SCHEDULES),
     ):
         demand(value in known, f"{what} of {where} must be known", f"'{value}'", suggestion(value, known))
     demand(1 <= stage.views <= 64, f"views of {where} must lie between 1 and 64", stage.views, "mend it")
-    demand(stage.public_steps >= 0, f"public_steps of {where} must be 0 or more", stage.public_steps, "mend it")
-    demand(stage.server_rate > 0, f"server_rate of {where} must be positive", stage.server_rate, "mend it")
     demand(0 <= stage.average < 1, f"average of {where} must lie in [0, 1)", stage.average, "mend it")
     makes = not stage.synthetic or stage.synthetic in earlier
     demand(makes, f"synthetic of {where} must name an earlier stage", f"'{stage.synthetic}'", "name one")

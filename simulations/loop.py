@@ -18,7 +18,7 @@ from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
-from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, teach, train_round
+from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, set_rate, teach, train_round
 from fedspine.tasks._task import Trained, load_weights
 
 Weights = Mapping[str, Tensor]
@@ -84,6 +84,7 @@ def train(
     for number in range(1, stage.rounds + 1):
         for index, (model, optimiser, patients) in enumerate(zip(models, optimisers, sites, strict=True)):
             load_weights(model, current)
+            set_rate(optimiser, stage, number)
             noise = noise_generator(seed, "noise", index, stage.name, number)
             draws = public_generator(seed, "draws", index, stage.name, number)
             train_round(task, model, optimiser, patients, stage, strength, noise, draws)

@@ -100,7 +100,7 @@ def train_round(
 
     def loss(index: int) -> Tensor | None:
         own = torch.Generator().manual_seed(int(noise.integers(2**63)))
-        return task.patient_loss(model, _augmented(stage, patients[index], own), own)
+        return task.patient_loss(model, _view(task, stage, patients[index], own), own)
 
     loss_of = guarded(loss, note)
     model.train()
@@ -168,7 +168,7 @@ def _public_step(
     released = private_gradient(
         parameters,
         [patients[i] for i in chosen],
-        lambda patient: task.patient_loss(model, _augmented(stage, patient, draws), draws),
+        lambda patient: task.patient_loss(model, _view(task, stage, patient, draws), draws),
         clip=math.inf,
         noise_multiplier=0.0,
         expected=len(chosen),
@@ -178,8 +178,11 @@ def _public_step(
     _step(task, model, optimiser, parameters, released.gradients, draws, step)
 
 
-def _augmented(stage: Stage, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
-    return traditional(patient, draws) if stage.augment == "traditional" else patient
+def _view(task: Trained, stage: Stage, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
+    """Return what a step sees of a patient: what the task takes of it, augmented as the stage says."""
+    taken: Callable[[PatientTensors, torch.Generator], PatientTensors] | None = getattr(task, "sampled", None)
+    seen = patient if taken is None else taken(patient, draws)
+    return traditional(seen, draws) if stage.augment == "traditional" else seen
 
 
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:
@@ -193,8 +196,18 @@ def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Ad
         if parameter.requires_grad:
             factor = next((factor for start, factor in rates.items() if name.startswith(start)), 1.0)
             groups.setdefault(factor, []).append(parameter)
-    chosen = [{"params": parameters, "lr": rate * factor} for factor, parameters in groups.items()]
+    chosen = [
+        {"params": parameters, "lr": rate * factor, "initial_lr": rate * factor}
+        for factor, parameters in groups.items()
+    ]
     return torch.optim.Adam(chosen, lr=rate, betas=task.betas)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, stage: Stage, number: int) -> None:
+    """Set the learning rate of round `number`, counted from 1, as the stage's schedule says."""
+    share = (1 + math.cos(math.pi * (number - 1) / stage.rounds)) / 2 if stage.schedule == "cosine" else 1.0
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"] * share
 
 
 def measure(

@@ -8,24 +8,20 @@ import torch
 from torch import Tensor
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.errors import InputError
 
 
 def arranged(patient: PatientTensors, dimensions: float, *, planes: bool) -> Tensor:
     """Return the input of a network.
 
     Args:
-        patient: of images (slice, contrast, row, column), or in 2.5 dimensions (slice, 3·contrast, row, column) where
-            `with_neighbours` has been done already.
+        patient: its slices in order.
         dimensions: 2, 2.5 or 3.
         planes: whether a plane a contrast says if it is there.
 
     Returns:
         (slice, channel, row, column), or (1, channel, slice, row, column) in 3 dimensions.
     """
-    images, contrasts = patient.images, len(patient.present)
-    if dimensions == 2.5 and images.shape[1] == contrasts:
-        images = with_neighbours(images)
+    images = with_neighbours(patient.images) if dimensions == 2.5 else patient.images
     if planes:
         flags = patient.present[None, :, None, None].expand(len(images), -1, *images.shape[2:])
         images = torch.cat([images, flags], dim=1)
@@ -55,33 +51,24 @@ def with_fewer_contrasts(patient: PatientTensors, probability: float, draws: tor
     return replace(patient, images=patient.images * kept[:, None, None], present=kept)
 
 
-def with_fewer_slices(
-    patient: PatientTensors, count: int, dimensions: float, draws: torch.Generator
-) -> tuple[PatientTensors, Tensor]:
-    """Return the patient with `count` slices, and their masks.
+def with_fewer_slices(patient: PatientTensors, count: int, draws: torch.Generator, *, together: bool) -> PatientTensors:
+    """Return the patient with `count` slices; as it is with 0, or without a mask.
 
-    In 2 and 2.5 dimensions half of them (rounded up) are drawn from those that show a structure, where one does, and
-    the rest from all, each anew; in 3, neighbours around one so drawn. With 0, or no more slices than that in 3
-    dimensions, the patient as it is.
-
-    Returns:
-        the patient, in 2.5 dimensions with neighbours as channels; (slice, structure, row, column).
+    Half of them (rounded up) are drawn from those that show a structure, where one does, and the rest from all, each
+    anew. Neighbours, `together`, lie around one that is drawn from those that show a structure half of the time; where
+    there are no more than that, all are taken.
     """
-    if patient.mask is None:
-        raise InputError("slices are drawn by a mask", "none", "leave patients without one out")
-    images, total = patient.images, len(patient.images)
-    if not count or (dimensions == 3 and count >= total):
-        return patient, patient.mask
-    if dimensions == 2.5:
-        images = with_neighbours(images)
+    total = len(patient.images)
+    if not count or patient.mask is None or (together and count >= total):
+        return patient
     shown = patient.mask.flatten(1).any(1).nonzero()[:, 0]
     first = shown if len(shown) else torch.arange(total)
-    random = torch.rand(count, generator=draws, dtype=torch.float64)
-    if dimensions == 3:
-        around = int(first[int(random[0] * len(first))]) if random[-1] < 0.5 else int(random[0] * total)
-        begin = min(max(around - count // 2, 0), total - count)
+    random = torch.rand(count + 1, generator=draws, dtype=torch.float64)
+    if together:
+        middle = int(first[int(random[0] * len(first))]) if random[-1] < 0.5 else int(random[0] * total)
+        begin = min(max(middle - count // 2, 0), total - count)
         chosen = torch.arange(begin, begin + count)
     else:
         half = (count + 1) // 2
-        chosen = torch.cat([first[(random[:half] * len(first)).long()], (random[half:] * total).long()])
-    return replace(patient, images=images[chosen], mask=None), patient.mask[chosen]
+        chosen = torch.cat([first[(random[:half] * len(first)).long()], (random[half:count] * total).long()])
+    return patient.with_images(patient.images[chosen], patient.mask[chosen])

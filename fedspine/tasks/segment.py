@@ -45,7 +45,8 @@ class Options:
         dropped: probability with which each contrast of a patient is left out of a step, never the last one.
         sampled_slices: slices of a patient in a step, half of them with a lesion; 0 for all.
         loss: one of `LOSSES`.
-        mirrored: whether predictions are averaged with those of the mirrored image; not for sagittal slices.
+        mirrored: whether slices are mirrored, at random in training and both ways averaged in predictions; nobody
+            stands that way in a sagittal one.
         precision: `"float32"`, or `"bfloat16"` for convolutions on processors that have it.
     """
 
@@ -141,6 +142,13 @@ class Segment:
         best = torch.cat([rest, likely], dim=1).argmax(1, keepdim=True)
         return torch.cat([best == number for number in range(1, likely.shape[1] + 1)], dim=1).float()
 
+    def sampled(self, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
+        """Return what a step sees of the patient: `sampled_slices`, in 2.5 and 3 dimensions neighbours; or mirrored."""
+        seen = with_fewer_slices(patient, self.options.sampled_slices, draws, together=self.options.dimensions > 2)
+        if not self.options.mirrored or float(torch.rand((), generator=draws)) < 0.5:
+            return seen
+        return seen.with_images(seen.images.flip(3), None if seen.mask is None else seen.mask.flip(3))
+
     def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return Dice plus cross-entropy or focal loss over the patient's slices taken as one volume.
 
@@ -148,12 +156,9 @@ class Segment:
         """
         if patient.mask is None or not patient.has_image:
             return None
-        options = self.options
-        shown = with_fewer_contrasts(patient, options.dropped, draws)
-        shown, truth = with_fewer_slices(shown, options.sampled_slices, options.dimensions, draws)
-        every = self._logits(model, shown)
+        every = self._logits(model, with_fewer_contrasts(patient, self.options.dropped, draws))
         weights = [0.5**level for level in range(len(every))]
-        losses = [weight * self._loss(logits, truth) for weight, logits in zip(weights, every, strict=True)]
+        losses = [weight * self._loss(logits, patient.mask) for weight, logits in zip(weights, every, strict=True)]
         return torch.stack(losses).sum() / sum(weights)
 
     def _loss(self, logits: Tensor, truth: Tensor) -> Tensor:

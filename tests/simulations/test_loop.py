@@ -14,6 +14,7 @@ from fedspine.config import DataPlan, Plan, Stage
 from fedspine.privacy.accounting import epsilon_rdp
 from fedspine.privacy.calibrate import stage_event
 from fedspine.tasks._combine import mean_weights
+from fedspine.tasks._rounds import optimiser_of, set_rate
 from fedspine.tasks._task import Trained, make
 from simulations.loop import priced, start, train
 
@@ -60,6 +61,19 @@ def test_without_privacy_there_is_neither_clip_nor_noise(patients: list[PatientT
     model = train(task, plan, stage, [patients], weights, seed=0)
     moved = max(float((model.state_dict()[key] - value).abs().max()) for key, value in weights.items())
     assert moved > 1e-4
+
+
+def test_the_rate_falls_over_the_rounds_where_the_stage_says_so(patients: list[PatientTensors]) -> None:
+    task = make(PLAN, STAGE, {})
+    assert isinstance(task, Trained)
+    optimiser = optimiser_of(task, task.build(), 1.0)
+    rates = []
+    for schedule in ("constant", "cosine"):
+        for number in (1, 2, 3, 4):
+            set_rate(optimiser, replace(STAGE, rounds=4, schedule=schedule), number)
+            rates.append(optimiser.param_groups[0]["lr"])
+    assert rates[:4] == [1.0] * 4
+    assert rates[4:] == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-5)
 
 
 def test_a_site_counts_by_its_patients() -> None:

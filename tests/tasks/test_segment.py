@@ -118,26 +118,35 @@ def test_contrasts_are_dropped_at_about_the_rate_asked_for_and_never_the_last_on
         assert torch.equal(s.images.flatten(2).abs().sum((0, 2)) > 0, s.present > 0)
 
 
-@pytest.mark.parametrize("dimensions", [2, 2.5])
-def test_half_of_the_sampled_slices_show_a_lesion(dimensions: float) -> None:
+def test_half_of_the_sampled_slices_show_a_lesion() -> None:
     one = patient(slices=12)
     draws = torch.Generator().manual_seed(0)
     shares = []
     for _ in range(30):
-        shown, truth = with_fewer_slices(one, 4, dimensions, draws)
-        assert shown.images.shape[:2] == (4, 3 if dimensions == 2 else 9)
-        shares.append(float(truth.flatten(1).any(1).float().mean()))
+        shown = with_fewer_slices(one, 4, draws, together=False)
+        assert shown.mask is not None
+        assert len(shown.images) == 4
+        shares.append(float(shown.mask.flatten(1).any(1).float().mean()))
     assert min(shares) >= 0.5
     assert sum(shares) / 30 < 0.75
+
+
+def test_a_step_sees_the_sampled_slices_and_a_prediction_all() -> None:
+    segment, one = made(sampled_slices=2), patient(slices=6)
+    draws = torch.Generator().manual_seed(0)
+    assert len(segment.sampled(one, draws).images) == 2
+    assert len(made().sampled(one, draws).images) == 6
+    assert len(segment.predict(network(segment).eval(), one)) == 6
 
 
 def test_sampled_slices_of_a_volume_are_neighbours() -> None:
     one = patient(slices=12)
     marked = one.with_images(torch.arange(12.0)[:, None, None, None].expand(12, 3, SIZE, SIZE), one.mask)
     for seed in range(5):
-        shown, truth = with_fewer_slices(marked, 5, 3, torch.Generator().manual_seed(seed))
+        shown = with_fewer_slices(marked, 5, torch.Generator().manual_seed(seed), together=True)
+        assert shown.mask is not None
         assert (shown.images[:, 0, 0, 0].diff() == 1).all()
-        assert len(truth) == 5
+        assert len(shown.mask) == 5
 
 
 def test_a_voxel_is_one_structure_at_most() -> None:
@@ -191,6 +200,20 @@ def test_the_distance_is_measured_in_pixels_of_the_grid() -> None:
 def test_settings_that_make_no_network_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         made(**options)
+
+
+def test_images_and_masks_are_mirrored_together_in_about_half_of_the_steps() -> None:
+    segment, one = made(mirrored=True), patient()
+    assert one.mask is not None
+    draws = torch.Generator().manual_seed(0)
+    turned = 0
+    for _ in range(40):
+        seen = segment.sampled(one, draws)
+        assert seen.mask is not None
+        mirrored = not torch.equal(seen.images, one.images)
+        assert torch.equal(seen.mask, one.mask.flip(3) if mirrored else one.mask)
+        turned += mirrored
+    assert 10 < turned < 30
 
 
 def test_mirrored_predictions_are_the_mean_of_both_sides() -> None:
