@@ -28,7 +28,7 @@ class Shape:
         volumes: whether convolutions run through slices too. Slices are thick and few: they are never pooled, and the
             top level, where a pixel is much finer than a slice is thick, stays in-plane (nnU-Net, Isensee 2021).
         unshuffle: side of the squares of pixels that become channels first, and logits last (sub-pixel convolution,
-            Shi 2016): at 2 the finest and dearest level is left out and the network costs about a third.
+            Shi 2016): at 2 every level is half as fine and a step costs about a quarter.
         deep: how many coarser levels have logits of their own in training (deep supervision, Lee 2015).
         contrasts: length of the presence vector that modulates every level of the way down (FiLM, Perez 2018); 0 for
             none.

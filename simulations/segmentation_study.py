@@ -1,0 +1,232 @@
+"""How well hospitals segment together: pooled, each alone, federated, and federated with privacy, on the same folds.
+
+    python -m simulations.segmentation_study SITES --out table.json
+    python -m simulations.segmentation_study SITES --out table.json --arm private --epsilon 8 --fold 1
+    python -m simulations.segmentation_study --phantoms 200 --sites 4 --out table.json
+
+`SITES` is a folder of site folders; without it, sites of phantoms. Folds are by patient, sites in balance; the score is
+the mean over held-out patients of the Dice over all of a patient's slices, with a bootstrap interval over patients.
+Every arm has the same network and the same public start, kept beside `table.json`; all but the private one take the
+same number of steps. The table keeps every patient's Dice, and what is in it already is not computed again, so that a
+long study may be run in pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedspine.cohort.prepared import prepared
+from fedspine.cohort.site import load_cohort
+from fedspine.cohort.tensors import PatientTensors
+from fedspine.config import DataPlan, Plan, Stage, check_plan
+from fedspine.evaluation.bootstrap import mean_interval
+from fedspine.evaluation.folds import patient_folds
+from fedspine.evaluation.segmentation import mask_metrics
+from fedspine.tasks._task import make
+from fedspine.tasks.segment import Segment
+from simulations.loop import priced, start, train
+from simulations.segmentation_recipe import DELTA, Recipe, axial_brain, phantom_consortium
+
+ARMS = ("pooled", "local", "federated", "private")
+
+
+@dataclass(frozen=True, eq=False)
+class Consortium:
+    """Patients of several sites, on the plan's grid.
+
+    Args:
+        plan: whose data section they were made with.
+        sites: name to patients; only those with a mask.
+        public: phantoms to begin with.
+    """
+
+    plan: Plan
+    sites: dict[str, list[PatientTensors]] = field(repr=False)
+    public: list[PatientTensors] = field(repr=False)
+
+    def split(self, folds: int, fold: int) -> tuple[dict[str, list[PatientTensors]], list[tuple[str, int]]]:
+        """Return who trains, by site, and who is tested, as (site, index); `fold` counts from 1."""
+        everyone = [(site, index) for site, patients in self.sites.items() for index in range(len(patients))]
+        chosen = patient_folds([site for site, _ in everyone], folds, seed=self.plan.seed)[fold - 1]
+        tested = [everyone[i] for i in chosen.test]
+        training: dict[str, list[PatientTensors]] = {site: [] for site in self.sites}
+        for i in chosen.train:
+            site, index = everyone[i]
+            training[site].append(self.sites[site][index])
+        return training, tested
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study: its key in the table."""
+
+    arm: str
+    fold: int
+    seed: int
+    epsilon: float | None = None
+    site: str = ""
+
+    def key(self) -> str:
+        """Return its name in the table."""
+        budget = "" if self.epsilon is None else f" epsilon {self.epsilon:g}"
+        return f"{self.arm}{budget}{f' {self.site}' if self.site else ''}, seed {self.seed}, fold {self.fold}"
+
+
+def read_sites(folder: Path, data: DataPlan) -> dict[str, list[PatientTensors]]:
+    """Return every site's patients that have a mask, on the grid of `data`."""
+    sites = {}
+    for site in sorted(path for path in folder.iterdir() if path.is_dir()):
+        cohort = load_cohort(site)
+        everyone = prepared(cohort.patients, cohort.omics_columns, data, None)
+        sites[site.name] = [one for one in everyone if one.mask is not None and one.has_image]
+    return sites
+
+
+def begun(consortium: Consortium, stage: Stage, seed: int, folder: Path) -> dict[str, Tensor]:
+    """Return the weights after the public steps of `stage`, from `folder` if they have been made already."""
+    made = make(consortium.plan, stage, {})
+    assert isinstance(made, Segment)
+    parts = (
+        stage.pretrain_steps,
+        stage.pretrain_rate,
+        made.shape(),
+        consortium.plan.data,
+        len(consortium.public),
+        seed,
+    )
+    file = folder / f"start-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
+    if not file.exists():
+        save_file(start(replace(made, trained="all"), stage, consortium.public, seed), file)
+    return load_file(file)
+
+
+def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path) -> list[tuple[str, float]]:
+    """Train as `run` says and return (site, Dice) of every held-out patient."""
+    training, tested = consortium.split(folds, run.fold)
+    lists = [patients for name, patients in training.items() if patients and run.site in ("", name)]
+    if run.arm == "pooled":
+        lists = [[patient for patients in lists for patient in patients]]
+    chosen = recipe.private if run.arm == "private" else recipe.plain
+    plan, stage = priced(consortium.plan, chosen, run.epsilon, DELTA)
+    task = make(plan, stage, {})
+    assert isinstance(task, Segment)
+    weights = begun(consortium, stage, run.seed, folder)
+    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=consortium.public)
+    found = []
+    with torch.no_grad():
+        for site, index in tested:
+            patient = consortium.sites[site][index]
+            assert patient.mask is not None
+            predicted = task.segmented(model, patient)
+            every = [
+                mask_metrics(predicted[:, i], patient.mask[:, i], (1, 1, 1))["dice"] for i in range(predicted.shape[1])
+            ]
+            found.append((site, sum(every) / len(every)))
+    return found
+
+
+def runs(arm: str, sites: Sequence[str], epsilons: Sequence[float], folds: Sequence[int], seed: int) -> Iterator[Run]:
+    """Yield the trainings that `arm` needs."""
+    for fold in folds:
+        if arm == "local":
+            yield from (Run(arm, fold, seed, site=site) for site in sites)
+        elif arm == "private":
+            yield from (Run(arm, fold, seed, epsilon=epsilon) for epsilon in epsilons)
+        else:
+            yield Run(arm, fold, seed)
+
+
+def table(results: dict[str, list[tuple[str, float]]]) -> str:
+    """Return the arms side by side: mean Dice with its interval, then each site's mean and the worst.
+
+    Of the hospitals alone, each is a row (tested on everybody), and the best of them is named.
+    """
+    rows: dict[str, list[tuple[str, float]]] = {}
+    folds: dict[str, set[str]] = {}
+    for key, found in sorted(results.items()):
+        name = key.split(", ")[0]
+        rows.setdefault(name, []).extend((site, dice) for site, dice in found)
+        folds.setdefault(name, set()).add(key.split("fold ")[1])
+    sites = sorted({site for found in rows.values() for site, _ in found})
+    lines = [f"| arm | folds | patients | Dice | {' | '.join(sites)} | worst site |", "|---" * (len(sites) + 5) + "|"]
+    best = max((name for name in rows if name.startswith("local ")), key=lambda name: _mean(rows[name]), default="")
+    for name, found in rows.items():
+        estimate = mean_interval(np.array([dice for _, dice in found]))
+        single = [_mean([one for one in found if one[0] == site]) for site in sites]
+        known = [value for value in single if not math.isnan(value)]
+        shown = f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+        cells = " | ".join(f"{value:.3f}" for value in single)
+        title = f"{name} (best local)" if name == best else name
+        lines.append(f"| {title} | {len(folds[name])} | {len(found)} | {shown} | {cells} | {min(known):.3f} |")
+    return "\n".join(lines)
+
+
+def _mean(found: Sequence[tuple[str, float]]) -> float:
+    return sum(dice for _, dice in found) / len(found) if found else math.nan
+
+
+def consortium_of(recipe: Recipe, folder: Path | None, phantoms: int, sites: int, seed: int) -> Consortium:
+    """Return the patients of the study, and the public phantoms that its recipe begins with."""
+    plan = check_plan(Plan("segmentation-study", seed=seed, data=recipe.data, stage=(recipe.plain,)))
+    members = phantom_consortium(plan, sites, phantoms) if folder is None else read_sites(folder, recipe.data)
+    return Consortium(plan, members, recipe.public(plan))
+
+
+def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path) -> str:
+    """Do the runs that `out` does not hold yet, adding each when it is done, and return the table."""
+    results = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    for run in wanted:
+        if run.key() not in results:
+            results[run.key()] = scores(consortium, recipe, run, folds, out.parent)
+            out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return table(results)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "data", type=Path, nargs="?", metavar="SITES", help="folder of site folders; phantoms if left out"
+    )
+    parser.add_argument("--arm", choices=ARMS, action="append", help="may be repeated; all if left out")
+    parser.add_argument("--epsilon", type=float, action="append", help="of the private arm; 1, 3 and 8 if left out")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--fold", type=int, action="append", help="only this one, from 1; may be repeated")
+    parser.add_argument("--phantoms", type=int, default=200, help="a site, where there are no SITES")
+    parser.add_argument("--sites", type=int, default=4, help="where there are no SITES")
+    parser.add_argument("--rounds", type=int, help="instead of the recipe's, for a quick look")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the study from the command line."""
+    chosen = _arguments()
+    torch.set_num_threads(1)
+    recipe = axial_brain() if chosen.data else Recipe()
+    if chosen.rounds:
+        recipe = replace(
+            recipe,
+            plain=replace(recipe.plain, rounds=chosen.rounds),
+            private=replace(recipe.private, rounds=chosen.rounds),
+        )
+    consortium = consortium_of(recipe, chosen.data, chosen.phantoms, chosen.sites, chosen.seed)
+    folds, epsilons = chosen.fold or range(1, chosen.folds + 1), chosen.epsilon or (1.0, 3.0, 8.0)
+    names = list(consortium.sites)
+    wanted = [run for arm in chosen.arm or ARMS for run in runs(arm, names, epsilons, folds, chosen.seed)]
+    print(study(consortium, recipe, wanted, chosen.folds, chosen.out))
+
+
+if __name__ == "__main__":
+    main()

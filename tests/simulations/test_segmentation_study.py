@@ -1,0 +1,105 @@
+"""The study of segmentation: same folds for every arm, results kept, and made-up heads to begin with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import simulations.segmentation_study as study_module
+from fedspine.config import DataPlan
+from simulations.public_heads import public_heads
+from simulations.segmentation_recipe import Recipe, axial_brain
+from simulations.segmentation_study import Consortium, consortium_of, runs, study, table
+
+TINY = {"features": [4, 8], "sampled_slices": 1}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    whole = Recipe()
+    short: dict[str, Any] = {"rounds": 1, "steps": 2, "pretrain_steps": 1, "options": TINY}
+    data = DataPlan(contrasts=("T1", "FLAIR"), size=32, slices=2)
+    return replace(
+        whole, data=data, plain=replace(whole.plain, **short), private=replace(whole.private, **short), heads=4
+    )
+
+
+@pytest.fixture(scope="module")
+def consortium(recipe: Recipe) -> Consortium:
+    return consortium_of(recipe, None, phantoms=6, sites=2, seed=0)
+
+
+def test_every_patient_is_tested_once_and_never_trained_on_in_that_fold(consortium: Consortium) -> None:
+    tested: list[tuple[str, int]] = []
+    for fold in (1, 2, 3):
+        training, held_out = consortium.split(3, fold)
+        for site, index in held_out:
+            assert not any(one is consortium.sites[site][index] for one in training[site])
+        assert sum(map(len, training.values())) + len(held_out) == 12
+        tested += held_out
+    assert sorted(tested) == sorted((site, index) for site in consortium.sites for index in range(6))
+
+
+def test_a_study_goes_on_where_it_was_left(
+    recipe: Recipe, consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "table.json"
+    names = list(consortium.sites)
+    wanted = [run for arm in study_module.ARMS for run in runs(arm, names, [8.0], [1], 0)]
+    text = study(consortium, recipe, wanted, 3, out)
+    assert [line.split(" |")[0] for line in text.splitlines()[2:]] == [
+        "| federated",
+        *(f"| local {name}{' (best local)' if f'local {name} (best' in text else ''}" for name in names),
+        "| pooled",
+        "| private epsilon 8",
+    ]
+    assert text.count("(best local)") == 1
+    assert len(list(tmp_path.glob("start-*.safetensors"))) == 1
+
+    def never(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(study_module, "scores", never)
+    assert study(consortium, recipe, wanted, 3, out) == text
+
+
+def test_the_table_puts_sites_side_by_side_and_names_the_worst() -> None:
+    results = {
+        "pooled, seed 0, fold 1": [("A", 0.8), ("B", 0.4)],
+        "pooled, seed 0, fold 2": [("A", 0.6), ("B", 0.6)],
+        "local A, seed 0, fold 1": [("A", 0.5), ("B", 0.1)],
+        "local B, seed 0, fold 1": [("A", 0.5), ("B", 0.2)],
+    }
+    lines = table(results).splitlines()
+    assert lines[0] == "| arm | folds | patients | Dice | A | B | worst site |"
+    assert lines[2].startswith("| local A | 1 | 2 | 0.300 (")
+    assert lines[3].startswith("| local B (best local) | 1 | 2 | 0.350 (")
+    assert lines[4].startswith("| pooled | 2 | 4 | 0.600 (")
+    assert lines[4].endswith("| 0.700 | 0.500 | 0.500 |")
+
+
+def test_made_up_heads_are_the_same_for_the_same_seed_and_show_what_the_mask_says() -> None:
+    first, again = (public_heads(6, 0, contrasts=("T1", "FLAIR", "T2"), size=64, slices=4) for _ in range(2))
+    differences = []
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert one.mask is not None
+        assert one.present.tolist() == [1, 1, 0]
+        assert not bool(one.images[:, 2].any())
+        inside, flair = one.mask[:, 0] > 0, one.images[:, 1]
+        if int(inside.sum()) > 20:
+            differences.append(float(flair[inside].mean() - flair[~inside & (flair > 0.1)].mean()))
+    assert len(differences) >= 3
+    assert sum(differences) / len(differences) > 0.1
+
+
+def test_the_recipe_for_brains_asks_for_heads_and_keeps_the_private_arm_frugal() -> None:
+    recipe = axial_brain()
+    assert recipe.heads > 0
+    assert recipe.private.trained == "norms and head"
+    assert recipe.private.rounds * recipe.private.steps <= 400
+    assert recipe.plain.options["features"] == recipe.private.options["features"]
