@@ -48,7 +48,6 @@ from simulations.loop import start, train
 Scores = NDArray[np.float64]
 
 CLASSES = ("IDH-mutant", "IDH-wildtype")
-ARMS = ("signs", "network", "both", "signs, true masks")
 RIDGE = 0.1
 """scikit-learn's C of the logistic regression on standardised signs."""
 
@@ -98,42 +97,41 @@ def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
 
 
 def out_of_fold(
-    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, kept: Path | None = None
+    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, way: str, kept: Path | None = None
 ) -> dict[str, Scores]:
-    """Return for each of `ARMS` the log-odds of wild type (patient,), each from a fold that did not train on them.
+    """Return what `WAYS[way]` gives for each patient (patient,), each from a fold that did not train on them.
 
     Args:
         patients: all with images; those without a class train the masks and are scored too, and not counted.
         chosen: the recipe.
         folds: how many.
         seed: of folds, weights and sampling.
+        way: one of `WAYS`.
         kept: folder of folds that are done.
     """
-    scores = {arm: np.full(len(patients), np.nan) for arm in ARMS}
+    scores: dict[str, Scores] = {}
     for fold in patient_folds([p.label for p in patients], folds, seed=seed):
         known, asked = [patients[i] for i in fold.train], [patients[i] for i in fold.test]
-        file = None if kept is None else kept / f"seed{seed}-fold{fold.name}of{folds}.json"
+        file = None if kept is None else kept / f"{way}-seed{seed}-fold{fold.name}of{folds}.json"
         if file is not None and file.exists():
             found = {arm: np.array(values) for arm, values in json.loads(file.read_text()).items()}
         else:
-            found = fold_scores(known, asked, chosen, seed)
+            found = WAYS[way](known, asked, chosen, seed)
         if file is not None:
             file.write_text(json.dumps({arm: values.tolist() for arm, values in found.items()}))
         for arm, values in found.items():
-            scores[arm][list(fold.test)] = values
+            scores.setdefault(arm, np.full(len(patients), np.nan))[list(fold.test)] = values
     return scores
 
 
-def fold_scores(
+def by_signs(
     known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int
 ) -> dict[str, Scores]:
-    """Return the log-odds of wild type of the patients `asked` by arm, from those `known`."""
-    plan = chosen.plan()
-    segmenting, classifying = make(plan, chosen.segment, {}), make(plan, chosen.classify, {})
-    assert isinstance(segmenting, Segment)
-    assert isinstance(classifying, Classify)
-    finder = train(segmenting, plan, chosen.segment, [known], start(segmenting, chosen.segment, [], seed), seed=seed)
-    namer = train(classifying, plan, chosen.classify, [known], start(classifying, chosen.classify, [], seed), seed=seed)
+    """Return the log-odds of wild type of the patients `asked`, by the signs where a U-Net finds the lesion."""
+    plan, stage = chosen.plan(), chosen.segment
+    task = make(plan, stage, {})
+    assert isinstance(task, Segment)
+    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
     labelled = [p for p in known if p.label >= 0 and p.mask is not None]
     regression = make_pipeline(
         SimpleImputer(strategy="median"),
@@ -142,12 +140,26 @@ def fold_scores(
     )
     regression.fit([signs(p, p.mask) for p in labelled if p.mask is not None], [p.label for p in labelled])
     with torch.no_grad():
-        logits = [classifying.predict(namer, p) for p in asked]
-        masks = [likely(segmenting.predict(finder, p)) for p in asked]
+        masks = [likely(task.predict(model, p)) for p in asked]
     read = regression.decision_function([signs(p, mask) for p, mask in zip(asked, masks, strict=True)])
     drawn = regression.decision_function([signs(p, p.mask if p.mask is not None else p.images[:, :1]) for p in asked])
-    network = np.array([float(one[1] - one[0]) for one in logits])
-    return {"signs": read, "network": network, "both": (read + network) / 2, "signs, true masks": drawn}
+    return {"signs": read, "signs, true masks": drawn}
+
+
+def by_network(
+    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int
+) -> dict[str, Scores]:
+    """Return the log-odds of wild type of the patients `asked`, by the classification network."""
+    plan, stage = chosen.plan(), chosen.classify
+    task = make(plan, stage, {})
+    assert isinstance(task, Classify)
+    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
+    with torch.no_grad():
+        logits = [task.predict(model, p) for p in asked]
+    return {"network": np.array([float(one[1] - one[0]) for one in logits])}
+
+
+WAYS = {"signs": by_signs, "network": by_network}
 
 
 @dataclass(frozen=True)
@@ -164,11 +176,13 @@ class Area:
 
 
 def summary(truth: NDArray[np.int64], by_seed: Sequence[Mapping[str, Scores]], draws: int = DRAWS) -> dict[str, Area]:
-    """Return the AUC of each of `ARMS`; patients without a class do not count."""
+    """Return the AUC of each way that was scored, and of the mean of both; patients without a class do not count."""
     known = truth >= 0
     wild = (truth[known] == 1).astype(np.float64)
+    if all({*WAYS} <= set(scores) for scores in by_seed):
+        by_seed = [{**scores, "both": (scores["signs"] + scores["network"]) / 2} for scores in by_seed]
     result = {}
-    for arm in ARMS:
+    for arm in by_seed[0]:
         found = [scores[arm][known] for scores in by_seed]
         averaged = interval_of(_area, wild, np.mean(found, axis=0), draws=draws)
         result[arm] = Area(tuple(_area(wild, values) for values in found), averaged)
@@ -187,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
     parser.add_argument("--out", type=Path, help="folder for the scores of every fold")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -195,7 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.out:
         asked.out.mkdir(parents=True, exist_ok=True)
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-    by_seed = [out_of_fold(patients, chosen, asked.folds, seed, asked.out) for seed in seeds]
+    by_seed = []
+    for seed in seeds:
+        every = [out_of_fold(patients, chosen, asked.folds, seed, way, asked.out) for way in asked.ways]
+        by_seed.append({arm: values for scores in every for arm, values in scores.items()})
     found = summary(np.array([p.label for p in patients]), by_seed)
     print("| way | AUC, mean of seeds (each) | AUC of the mean score (95 %) |\n|---|---|---|")
     for arm, row in found.items():

@@ -16,11 +16,11 @@ ENCODERS = ("resnet", "densenet")
 
 
 class Encoder(nn.Module):
-    """Stages one after the other; the maps after all but the first are what they see, from fine to coarse.
+    """Stages one after the other, each of which halves the sides of the map.
 
     Args:
-        stages: four, each halving the sides of the map but the first.
-        channels: of the maps after the last three stages.
+        stages: of modules.
+        channels: of the maps after each of them.
     """
 
     def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]) -> None:
@@ -29,12 +29,12 @@ class Encoder(nn.Module):
         self.channels = tuple(channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the maps (image, channel, ...) at 1/4, 1/8 and 1/16 of the sides of `images`."""
+        """Return the maps (image, channel, ...) at 1/2, 1/4, 1/8 and 1/16 of the sides of `images`."""
         maps = []
         for stage in self.stages:
             images = stage(images)
             maps.append(images)
-        return maps[1:]
+        return maps
 
 
 def encoder(kind: str, channels: int, widths: Sequence[int], dimensions: int) -> Encoder:
@@ -72,7 +72,7 @@ def _resnet(channels: int, widths: Sequence[int], dimensions: int) -> Encoder:
     )
     part = without_batch_norm(network).get_submodule
     first = nn.Sequential(part("conv1"), part("bn1"), part("act"), part("layer1"))
-    return Encoder([first, part("layer2"), part("layer3"), part("layer4")], widths[1:])
+    return Encoder([first, part("layer2"), part("layer3"), part("layer4")], widths)
 
 
 def _densenet(channels: int, widths: Sequence[int], dimensions: int) -> Encoder:
@@ -96,7 +96,7 @@ def _densenet(channels: int, widths: Sequence[int], dimensions: int) -> Encoder:
         stages.append(nn.Sequential(*before, part(f"denseblock{number}")))
         found.append(inputs + width)
         inputs = (inputs + width) // 2
-    return Encoder(stages, found[1:])
+    return Encoder(stages, found)
 
 
 def in_plane(network: Encoder) -> Encoder:

@@ -18,6 +18,9 @@ from fedspine.networks.encoders import GROUPS, Encoder
 
 POOLINGS = ("attention", "mean")
 
+RARE = -4.0
+"""Logit of attention before training: lesions are small, and whoever begins at a half learns that first (Lin 2017)."""
+
 NOWHERE = 4.0
 """Pixels of attention that are worth nothing: what there is to see fades where there is no lesion at all."""
 
@@ -27,7 +30,7 @@ class Seen(NamedTuple):
 
     Args:
         logits: (class,).
-        heat: (slice, 1, row, column) logits that a place belongs to the lesion, at a quarter of the sides.
+        heat: (slice, 1, row, column) logits that a place belongs to the lesion, at half of the sides.
     """
 
     logits: Tensor
@@ -55,22 +58,28 @@ class LesionClassifier(nn.Module):
         convolution: type[nn.Conv2d | nn.Conv3d] = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.dimensions, self.pooling = dimensions, pooling
         self.encoder = encoder
-        self.together = nn.Sequential(
-            convolution(sum(encoder.channels), width, 1, bias=False), nn.GroupNorm(GROUPS, width), nn.ReLU()
-        )
+        self.laterals = nn.ModuleList(convolution(channels, width, 1) for channels in encoder.channels)
+        self.together = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.ReLU())
         self.attention = convolution(width, 1, 1)
+        nn.init.constant_(torch.as_tensor(self.attention.bias), RARE)
         self.head = nn.Linear(width if pooling == "mean" else 2 * width + 1, classes)
 
     def forward(self, images: Tensor) -> Seen:
         """Return what is seen in the images (slice, channel, row, column) of one patient."""
         stack = images if self.dimensions == 2 else images.transpose(0, 1)[None]
-        maps = self.encoder(stack)
-        size, mode = maps[0].shape[2:], "bilinear" if self.dimensions == 2 else "trilinear"
-        met = [maps[0], *(F.interpolate(m, size, mode=mode, align_corners=False) for m in maps[1:])]
-        features = self.together(torch.cat(met, dim=1))  # (slice, width, row, column) or (1, width, slice, row, column)
+        features = self.together(self._met(self.encoder(stack)))  # (slice, width, ...) or (1, width, slice, ...)
         heat = self.attention(features)
         logits: Tensor = self.head(self.pooled(features.movedim(1, 0).flatten(1), heat.movedim(1, 0).flatten()))
         return Seen(logits, heat if self.dimensions == 2 else heat[0].transpose(0, 1))
+
+    def _met(self, maps: list[Tensor]) -> Tensor:
+        """Return the maps' sum at the finest scale, coarse to fine (feature pyramid, Lin 2017, CVPR)."""
+        mode = "bilinear" if self.dimensions == 2 else "trilinear"
+        levels = [lateral(one) for lateral, one in zip(self.laterals, maps, strict=True)]
+        met: Tensor = levels[-1]
+        for finer in levels[-2::-1]:
+            met = finer + F.interpolate(met, finer.shape[2:], mode=mode, align_corners=False)
+        return met
 
     def pooled(self, features: Tensor, heat: Tensor) -> Tensor:
         """Return the head's input from features (width, place) and heat (place,), places of all slices together."""

@@ -157,7 +157,10 @@ class Classify:
 
 
 def heat_loss(heat: Tensor, mask: Tensor) -> Tensor:
-    """Return cross-entropy and Dice of a heat map against the share of each of its places that is lesion.
+    """Return focal loss and Dice of a heat map against the share of each of its places that is lesion.
+
+    The focal loss is that for shares (Li 2020, NeurIPS, quality focal loss), per place of lesion, as for other objects
+    that are small in their image (Lin 2017, ICCV): a mean over all places would hardly notice a lesion.
 
     Args:
         heat: (slice, 1, row, column) logits, coarser than the mask.
@@ -165,8 +168,10 @@ def heat_loss(heat: Tensor, mask: Tensor) -> Tensor:
     """
     share = F.adaptive_avg_pool2d(mask, (heat.shape[2], heat.shape[3]))
     probability = heat.sigmoid()
+    surprise = F.binary_cross_entropy_with_logits(heat, share, reduction="none")
+    focal = ((share - probability).square() * surprise).sum() / (share.sum() + 1)
     overlap = (2 * (probability * share).sum() + 1) / (probability.sum() + share.sum() + 1)
-    return F.binary_cross_entropy_with_logits(heat, share) + 1 - overlap
+    return focal + 1 - overlap
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Classify:

@@ -42,7 +42,7 @@ def test_every_variant_learns_from_one_patient_and_keeps_no_statistics(variant: 
     assert not any(isinstance(m, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d) for m in model.modules())
     seen = classify.look(model, patient)
     assert seen.logits.shape == (3,)
-    assert seen.heat.shape == (len(patient.images), 1, DATA.size // 4, DATA.size // 4)
+    assert seen.heat.shape == (len(patient.images), 1, DATA.size // 2, DATA.size // 2)
 
 
 @pytest.mark.parametrize("network", ["resnet", "densenet"])
@@ -78,16 +78,16 @@ def test_attention_finds_the_lesion_from_masks_alone() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     heat = classify.look(model, lesion_at(12, 8)).heat.detach().sigmoid()
-    inside = heat[0, 0, 3:5, 2:4].mean()
+    inside = heat[0, 0, 6:10, 4:8].mean()
     assert float(inside) > 0.5
-    assert float(heat.sum() - inside * 4) / (heat.numel() - 4) < 0.1
+    assert float(heat.sum() - inside * 16) / (heat.numel() - 16) < 0.1
 
 
 def test_the_heat_maps_loss_is_least_where_the_heat_is_the_mask() -> None:
     mask = torch.zeros(3, 1, 32, 32)
     mask[1, 0, 8:16, 8:16] = 1
-    right = torch.full((3, 1, 8, 8), -9.0)
-    right[1, 0, 2:4, 2:4] = 9.0
+    right = torch.full((3, 1, 16, 16), -9.0)
+    right[1, 0, 4:8, 4:8] = 9.0
     assert float(heat_loss(right, mask)) < 0.02
     assert float(heat_loss(right.flip(3), mask)) > 0.5
 
