@@ -33,7 +33,8 @@ def frechet(one: Tensor, other: Tensor) -> float:
 def kernel_distance(one: Tensor, other: Tensor) -> float:
     """Return the unbiased squared maximum mean discrepancy under a cubic kernel (KID, Bińkowski 2018).
 
-    0 on average for two samples of one distribution, however few; single values may be below 0.
+    0 on average for independent images of one distribution, however few; single values may be below 0. Slices of one
+    patient are not independent, so that real patients too lie a little apart.
 
     Args:
         one: (image, feature), at least 2 images.

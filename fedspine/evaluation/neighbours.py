@@ -13,6 +13,9 @@ from fedspine.evaluation.bootstrap import Estimate
 
 DRAWS = 1000
 
+FARTHEST = 100.0
+"""The largest ratio that is told: beyond it, made images are held-out patients themselves."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -58,13 +61,17 @@ def memorisation(
         low, high = np.quantile(values, tails)
         return Estimate(value, float(low), float(high))
 
-    ratios = np.median(drawn[0], axis=1) / np.maximum(np.median(drawn[1], axis=1), 1e-12)
-    middle = max(float(np.median(other)), 1e-12)
+    ratios = _over(np.median(drawn[0], axis=1), np.median(drawn[1], axis=1))
+    middle = np.median(other)
     return Memory(
-        ratio=estimate(float(np.median(one)) / middle, ratios),
+        ratio=estimate(float(_over(np.median(one), middle)), ratios),
         nearer=estimate(_nearer(one[None], other[None])[0], _nearer(*drawn)),
-        closest=float(one.min()) / middle,
+        closest=float(_over(one.min(), middle)),
     )
+
+
+def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray(np.minimum(one / np.maximum(other, 1e-12), FARTHEST))
 
 
 def _nearer(one: np.ndarray, other: np.ndarray) -> np.ndarray:

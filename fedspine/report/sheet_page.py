@@ -16,9 +16,6 @@ from fedspine.report.script import script
 from fedspine.report.style import STYLE
 from fedspine.report.wording import amount, number, plural
 
-FLOOR = "real"
-"""How the row of real images in the place of made ones is called."""
-
 
 @dataclass(frozen=True)
 class Part:
@@ -29,12 +26,14 @@ class Part:
         title: the question.
         starts: how the names of its numbers begin, in order.
         reading: how to read them.
+        floor: what the last row is called.
     """
 
     anchor: str
     title: str
     starts: tuple[str, ...]
     reading: str
+    floor: str = "real"
 
 
 PARTS = (
@@ -74,6 +73,7 @@ PARTS = (
         "Distances from real patients to the nearest made image. A ratio of 1 and an AUC of 0.5 are what chance gives: "
         "training patients are no nearer than others. A ratio well below 1, or a closest patient near 0, means copies. "
         "This finds copying and nothing subtler: only the privacy accounting bounds what the images can reveal.",
+        floor="by chance",
     ),
 )
 
@@ -130,23 +130,23 @@ def _part(written: Mapping[str, Any], part: Part) -> Markup:
     ]
     if not names:
         return absent("The sheet holds none of these numbers.")
-    key = legend([*((colour(list(generators), name), name) for name in generators), ("s-pooled", FLOOR)])
-    panels = [tag("div", tag("p", name, class_="panel-title"), _forest(generators, name)) for name in names]
+    key = legend([*((colour(list(generators), name), name) for name in generators), ("s-pooled", part.floor)])
+    panels = [tag("div", tag("p", name, class_="panel-title"), _forest(generators, name, part.floor)) for name in names]
     cells = [[name, *_cells(generators, name)] for name in names]
     return join(
         figure(join(key, tag("div", panels, class_="panels")), part.reading),
-        folded("The same numbers as a table", data_table(["number", *generators, FLOOR], cells)),
+        folded("The same numbers as a table", data_table(["number", *generators, part.floor], cells)),
     )
 
 
-def _forest(generators: Mapping[str, Mapping[str, Any]], name: str) -> Markup:
+def _forest(generators: Mapping[str, Mapping[str, Any]], name: str, last: str) -> Markup:
     rows = [
         _interval(generator, table(entries, name), colour(list(generators), generator))
         for generator, entries in generators.items()
     ]
     floor = _floor(generators, name)
     if floor:
-        rows.append(_interval(FLOOR, floor, "s-pooled"))
+        rows.append(_interval(last, floor, "s-pooled"))
     return forest(rows, unit="", says=f"{name} of {plural(len(generators), 'generator')}")
 
 

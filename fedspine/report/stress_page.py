@@ -87,6 +87,7 @@ def _picture(curve: Mapping[str, Any], name: str) -> Markup:
     span = reach(value for _, each in cells for value in (each.value, each.low, each.high))
     if span is None:
         return absent("No patient could be scored.")
+    span = max(span[0], 0.0), min(span[1], 1.0)
     width, left, top, bottom = 350.0, 52.0, 12.0, 176.0
     x, y = Scale(0, max(at for at, _ in cells) or 1.0, left + 6, width - 14), Scale(*span, bottom, top)
     drawn = [
@@ -116,7 +117,7 @@ def _looks(found: Mapping[str, Any]) -> Markup:
     chance = number(found.get("by chance"))
     intervals = [
         _interval("trained", table(found, "inside"), "s0"),
-        _interval("random weights", table(found, "randomised"), "s1"),
+        _interval("random", table(found, "randomised"), "s1"),
         Interval("by chance", chance, None, None, "s-pooled"),
     ]
     gain = _words(table(found, "gain"))
