@@ -6,14 +6,12 @@ into `fedspine/evaluation/feature_space.py`, under a new name if the weights are
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +25,7 @@ from fedspine.phantom.lung.person import public_lungs
 from fedspine.phantom.patient import Phantom, draw, to_patient
 from fedspine.phantom.scanner import SCANNERS
 from fedspine.phantom.tumour import INTRADURAL, INTRAMEDULLARY, VERTEBRAL
+from fedspine.shipped_weights import write_weights
 
 SPINES, CHESTS, SLICES = 900, 120, 8
 """Phantoms, and slices of each."""
@@ -71,8 +70,8 @@ def main() -> None:
     print(f"{len(scans.images)} slices on two scanners each", flush=True)
     network = learned(scans, STEPS)
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else WEIGHTS
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, file)
-    print(f"{file.stat().st_size} bytes, SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    digest = write_weights(file, network.state_dict())
+    print(f"{file.stat().st_size} bytes, SHA-256 of the weights {digest}")
 
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -12,21 +12,20 @@ other weights get another name, for numbers in two spaces cannot be compared.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import InputError
+from fedspine.shipped_weights import read_weights
 
 NAME = "fedspine-features-1"
-WEIGHTS = Path(__file__).parent / f"{NAME}.safetensors"
+WEIGHTS = Path(__file__).parent / f"{NAME}.json"
 DIGEST = "c62fa1c11ee73f297ae53a8fc7976a64b71bbee22f0ce7ffc4030647c07379ad"
 """SHA-256 of the weights."""
 
@@ -99,9 +98,6 @@ def embed_contrast(patients: Iterable[PatientTensors], contrast: int) -> list[Te
 
 @lru_cache(maxsize=1)
 def _network() -> FeatureNetwork:
-    data = WEIGHTS.read_bytes()
-    if hashlib.sha256(data).hexdigest() != DIGEST:
-        raise InputError(f"the weights of {NAME} must be those that were shipped", "others", "install fedspine again")
     network = FeatureNetwork()
-    network.load_state_dict(load(data))
+    network.load_state_dict(read_weights(WEIGHTS, DIGEST))
     return network.eval().requires_grad_(False)

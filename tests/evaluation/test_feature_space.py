@@ -21,6 +21,7 @@ from fedspine.evaluation.feature_space import FEATURES, embed, embed_contrast
 from fedspine.phantom.genome import OMICS_COLUMNS
 from fedspine.phantom.patient import draw, to_patient
 from fedspine.phantom.scanner import SCANNERS
+from fedspine.shipped_weights import read_weights, write_weights
 
 CONTRASTS = ("T1", "T2")
 
@@ -101,10 +102,12 @@ def test_a_contrast_that_a_patient_lacks_is_passed_over() -> None:
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     changed = tmp_path / "weights"
-    changed.write_bytes(feature_space.WEIGHTS.read_bytes()[:-1] + b"0")
+    tensors = read_weights(feature_space.WEIGHTS, feature_space.DIGEST)
+    assert write_weights(changed, tensors) == feature_space.DIGEST
+    assert write_weights(changed, {**tensors, "mean": tensors["mean"] + 1e-3}) != feature_space.DIGEST
     monkeypatch.setattr(feature_space, "WEIGHTS", changed)
     feature_space._network.cache_clear()
-    with pytest.raises(InputError, match="shipped"):
+    with pytest.raises(InputError, match="install fedspine again"):
         embed(torch.zeros(1, 1, 64, 64))
     monkeypatch.undo()
     feature_space._network.cache_clear()
