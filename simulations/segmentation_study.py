@@ -38,7 +38,8 @@ from fedspine.tasks.segment import Segment
 from simulations.loop import priced, start, train
 from simulations.segmentation_recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
-ARMS = ("pooled", "local", "federated", "private")
+ARMS = ("public", "pooled", "local", "federated", "private")
+"""`public` is where the others begin: what no patient has taught."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,7 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
     weights = begun(consortium, stage, run.seed, folder)
+    stage = replace(stage, rounds=0) if run.arm == "public" else stage
     model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=consortium.public)
     found = []
     with torch.no_grad():

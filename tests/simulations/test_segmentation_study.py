@@ -56,6 +56,7 @@ def test_a_study_goes_on_where_it_was_left(
         *(f"| local {name}{' (best local)' if f'local {name} (best' in text else ''}" for name in names),
         "| pooled",
         "| private epsilon 8",
+        "| public",
     ]
     assert text.count("(best local)") == 1
     assert len(list(tmp_path.glob("start-*.safetensors"))) == 1
