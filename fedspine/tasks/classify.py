@@ -48,7 +48,7 @@ class Options:
     network: str = "resnet"
     dimensions: int = 2
     widths: tuple[int, ...] = (8, 16, 32, 32)
-    features: int = 32
+    features: int = 16
     pooling: str = "attention"
     mask_weight: float = 1.0
     class_weights: tuple[float, ...] = ()
