@@ -30,6 +30,7 @@ from fedspine.cohort.prepared import prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage, check_plan
+from fedspine.errors import InputError
 from fedspine.evaluation.bootstrap import mean_interval
 from fedspine.evaluation.folds import patient_folds
 from fedspine.evaluation.segmentation import mask_metrics
@@ -186,7 +187,15 @@ def consortium_of(recipe: Recipe, folder: Path | None, phantoms: int, sites: int
 
 
 def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path) -> str:
-    """Do the runs that `out` does not hold yet, adding each when it is done, and return the table."""
+    """Do the runs that `out` does not hold yet, adding each when it is done, and return the table.
+
+    Raises:
+        InputError: if the table was begun with another recipe, which is kept beside it.
+    """
+    agreed = out.with_suffix(".recipe.txt")
+    if agreed.exists() and agreed.read_text("utf-8") != repr(recipe):
+        raise InputError("a table must hold runs of one recipe", "another recipe's", "name another file with --out")
+    agreed.write_text(repr(recipe), encoding="utf-8")
     results = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for run in wanted:
         if run.key() not in results:

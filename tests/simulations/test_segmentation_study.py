@@ -11,6 +11,7 @@ import torch
 
 import simulations.segmentation_study as study_module
 from fedspine.config import DataPlan
+from fedspine.errors import InputError
 from simulations.public_heads import public_heads
 from simulations.segmentation_recipe import Recipe, axial_brain
 from simulations.segmentation_study import Consortium, consortium_of, runs, study, table
@@ -66,6 +67,9 @@ def test_a_study_goes_on_where_it_was_left(
 
     monkeypatch.setattr(study_module, "scores", never)
     assert study(consortium, recipe, wanted, 3, out) == text
+    longer = replace(recipe, plain=replace(recipe.plain, rounds=2))
+    with pytest.raises(InputError, match="one recipe"):
+        study(consortium, longer, wanted, 3, out)
 
 
 def test_the_table_puts_sites_side_by_side_and_names_the_worst() -> None:
