@@ -9,7 +9,7 @@ alone would learn to call everything made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -104,6 +104,7 @@ class Adversarial:
         healthy: whether a patient without a lesion counts.
         spread: deviation of every image feature among real patients, asked for at the server only.
         for_use: makes the patients that the stage gives, where that is not how the critic's are made.
+        quick: beginnings of names of other weights to factors on their learning rate.
     """
 
     maker: Maker
@@ -117,6 +118,7 @@ class Adversarial:
     betas: tuple[float, float] = (0.0, 0.99)
     made_by: tuple[str, ...] = ("generator.", "average.")
     for_use: Maker | None = None
+    quick: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss_bound(self) -> float:
@@ -126,7 +128,7 @@ class Adversarial:
     @property
     def rates(self) -> Mapping[str, float]:
         """Prefix of weights to factor on their learning rate."""
-        return {"critic.": self.options.critic_rate}
+        return {"critic.": self.options.critic_rate, **self.quick}
 
     @property
     def least_diversity(self) -> float:

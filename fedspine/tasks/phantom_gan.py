@@ -31,6 +31,10 @@ __all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
 
 DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8}
 
+TONE = 50.0
+"""Factor on the learning rate of each contrast's tone: so few numbers are learned well through noise, and quickly; the
+rest of the generator, which noise could lead astray, moves slowly."""
+
 TRAVELLING, PURPOSE = 48, 6
 """Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
 
@@ -118,5 +122,6 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         trained=stage.trained or "head",
         healthy=True,
         spread=lambda: real_spread(plan, frame, shared, healthy=True),
+        quick={"generator.tone.bias": TONE},
         for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, count)),
     )

@@ -18,6 +18,7 @@ from fedspine.tasks._rounds import Strength, optimiser_of, train_round
 from fedspine.tasks._sample import patients_of
 from fedspine.tasks._task import Generative, Trained, check_tasks, make, public_values
 from fedspine.tasks.conditional_gan import FromMasks
+from fedspine.tasks.phantom_gan import FromPhantoms
 
 from .conftest import DATA, SMALL, random_patient
 
@@ -177,6 +178,30 @@ def test_the_critic_asks_about_the_class_and_leaves_it_out_where_it_is_not_known
     scores = [gan.critic(images, torch.full((3,), label)) for label in (-1, 0, 1)]
     assert not torch.equal(scores[1], scores[2])
     assert not torch.equal(scores[0], scores[1])
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_an_untrained_refiner_returns_the_phantom_as_it_is_with_its_own_mask(dimensions: int) -> None:
+    task, gan = gan_of("phantom_gan", dimensions=dimensions)
+    maker = task.maker
+    assert isinstance(maker, FromPhantoms)
+    made = maker.make(gan.average, 8, seeded(), missing=0.0)
+    stock = maker.stock.images.float() / 255
+    for image, mask in zip(made.images.detach(), made.masks, strict=True):
+        apart = (stock - image).flatten(1).abs().amax(1)
+        assert float(apart.min()) < 1e-3
+        assert torch.equal(mask, maker.stock.masks[apart.argmin()].float())
+
+
+def test_before_patients_come_the_critic_learns_what_wrong_rendering_is() -> None:
+    task, gan = gan_of("phantom_gan")
+    before = task.for_phantoms()
+    assert before.trained == "all"
+    loss = before.public_loss(gan, seeded(), 0)
+    assert loss is not None
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is None for weight in gan.generator.parameters())
+    assert all(weight.grad is not None for weight in gan.critic.layers.parameters())
 
 
 def test_volumes_of_fewer_slices_than_the_plans_are_no_error() -> None:
