@@ -104,7 +104,7 @@ class Adversarial:
         healthy: whether a patient without a lesion counts.
         spread: deviation of every image feature among real patients, asked for at the server only.
         for_use: makes the patients that the stage gives, where that is not how the critic's are made.
-        quick: beginnings of names of other weights to factors on their learning rate.
+        others: beginnings of names of other weights to factors on their learning rate.
     """
 
     maker: Maker
@@ -118,7 +118,7 @@ class Adversarial:
     betas: tuple[float, float] = (0.0, 0.99)
     made_by: tuple[str, ...] = ("generator.", "average.")
     for_use: Maker | None = None
-    quick: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss_bound(self) -> float:
@@ -128,7 +128,7 @@ class Adversarial:
     @property
     def rates(self) -> Mapping[str, float]:
         """Prefix of weights to factor on their learning rate."""
-        return {"critic.": self.options.critic_rate, **self.quick}
+        return {"critic.": self.options.critic_rate, **self.others}
 
     @property
     def least_diversity(self) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.atlas.anchors import phantoms
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.refiner import Refiner, rendered_otherwise
 from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
@@ -29,11 +29,11 @@ from fedspine.tasks.dcgan import smooth
 
 __all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
 
-DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8}
+DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8, "batch": 8, "critic_rate": 5.0}
 
-TONE = 50.0
-"""Factor on the learning rate of each contrast's tone: so few numbers are learned well through noise, and quickly; the
-rest of the generator, which noise could lead astray, moves slowly."""
+RATES = {"generator.tone.bias": 10.0, "generator.": 0.1}
+"""Factors on learning rates: the tones of contrasts are so few numbers that noise spares them, and they move quickly;
+the rest of the generator, which noise would lead astray, moves slowly."""
 
 TRAVELLING, PURPOSE = 48, 6
 """Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
@@ -85,8 +85,13 @@ class FromPhantoms:
 
 
 def slices_of(plan: Plan, frame: Frame, count: int) -> Sample:
-    """Return one slice, or the volume, of each of `count` phantoms; images and masks in uint8."""
+    """Return one slice, or the volume, of each of `count` phantoms; images and masks in uint8.
+
+    Raises:
+        ConfigError: if phantoms have none of the plan's contrasts.
+    """
     samples = [s for p in phantoms(plan, count, PURPOSE) if (s := real(p, frame, healthy=True)) is not None]
+    demand(bool(samples), "phantoms must have one of the plan's contrasts", "none", "use dcgan for such images")
     middles = [_chosen(sample, torch.tensor([len(sample) // 2])) for sample in samples]
     return Sample(
         torch.cat([(SHADES * sample.images).round().to(torch.uint8) for sample in middles]),
@@ -122,6 +127,6 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         trained=stage.trained or "head",
         healthy=True,
         spread=lambda: real_spread(plan, frame, shared, healthy=True),
-        quick={"generator.tone.bias": TONE},
+        others=RATES,
         for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, count)),
     )

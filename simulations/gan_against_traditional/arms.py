@@ -19,7 +19,7 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import public_generator
-from fedspine.tasks._task import Generative, Trained, make
+from fedspine.tasks._task import Generative, Trained, make, public_values
 from simulations.gan_against_traditional.cells import Cell
 from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
@@ -106,7 +106,7 @@ class Study:
         return self._made[key]
 
     def _generated(self, plan: Plan, stage: Stage, sites: Sites) -> list[PatientTensors]:
-        task = make(plan, stage, {})
+        task = make(plan, stage, public_values(plan, stage, {}))
         assert isinstance(task, Trained)
         assert isinstance(task, Generative)
         model: nn.Module = train(task, plan, stage, sites, self._start(plan, stage, task), seed=plan.seed)
