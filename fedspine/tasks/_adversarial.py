@@ -105,6 +105,7 @@ class Adversarial:
         spread: deviation of every image feature among real patients, asked for at the server only.
         for_use: makes the patients that the stage gives, where that is not how the critic's are made.
         others: beginnings of names of other weights to factors on their learning rate.
+        stays: beginnings of names of weights that stay at the site after the first round.
     """
 
     maker: Maker
@@ -119,6 +120,7 @@ class Adversarial:
     made_by: tuple[str, ...] = ("generator.", "average.")
     for_use: Maker | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+    stays: tuple[str, ...] = ()
 
     @property
     def loss_bound(self) -> float:

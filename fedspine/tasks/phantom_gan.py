@@ -29,11 +29,11 @@ from fedspine.tasks.dcgan import smooth
 
 __all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
 
-DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8, "batch": 8, "critic_rate": 5.0}
+DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8, "batch": 8}
 
-RATES = {"generator.tone.bias": 10.0, "generator.": 0.1}
-"""Factors on learning rates: the tones of contrasts are so few numbers that noise spares them, and they move quickly;
-the rest of the generator, which noise would lead astray, moves slowly."""
+RATES = {"generator.": 0.04}
+"""The generator's learning rate over the stage's. It begins where it should nearly stay, and Adam takes steps of one
+size however faint the critic's advice is: at the critic's own rate it was led astray (docs/decisions/0014)."""
 
 TRAVELLING, PURPOSE = 48, 6
 """Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
@@ -128,5 +128,6 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         healthy=True,
         spread=lambda: real_spread(plan, frame, shared, healthy=True),
         others=RATES,
+        stays=("critic.",),
         for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, count)),
     )
