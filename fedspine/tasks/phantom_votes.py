@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fedspine.atlas.anchors import on_grid, scanned
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
+from fedspine.evaluation.feature_space import FEATURES, embed
 from fedspine.harmony.features import features
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.variation import Recipe, fresh, grown_from, recipe_of
@@ -124,11 +125,21 @@ class PhantomVotes:
 
 
 def row_of(patient: PatientTensors) -> tuple[Tensor, Tensor]:
-    """Return the features by which patients and phantoms are compared, and which are known: both (column,)."""
+    """Return the features by which patients and phantoms are compared, and which are known: both (column,).
+
+    Intensities and the lesion's size and place (`harmony.features`), and for each contrast the mean place of the
+    patient's slices in the fixed feature space: of those with a lesion, or of all where there is none.
+    """
     values, known = features(patient)
-    has_mask = patient.lesion is not None
-    has_lesion = float(patient.lesion is not None and bool(patient.lesion.any()))
-    return torch.cat([values, torch.tensor([has_lesion])]), torch.cat([known, torch.tensor([float(has_mask)])])
+    lesion = patient.lesion
+    inside = torch.zeros(len(patient.images), dtype=torch.bool) if lesion is None else lesion.flatten(1).any(1)
+    shown = inside if bool(inside.any()) else ~inside
+    places = torch.cat([embed(patient.images[shown, i : i + 1]).mean(0) for i in range(len(patient.present))])
+    flags = torch.tensor([float(bool(inside.any()))]), torch.tensor([float(lesion is not None)])
+    return (
+        torch.cat([values, flags[0], places]),
+        torch.cat([known, flags[1], patient.present.repeat_interleave(FEATURES)]),
+    )
 
 
 def _distances(one: Tensor, one_known: Tensor, other: Tensor, other_known: Tensor) -> Tensor:
@@ -180,6 +191,8 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
     count = state["known"].sum(0).clamp(min=1)
     mean = (state["rows"] * state["known"]).sum(0) / count
     scale = (((state["rows"] - mean) ** 2 * state["known"]).sum(0) / count).sqrt().clamp(min=1e-2)
+    places = FEATURES * len(plan.data.contrasts)
+    scale[-places:] *= (places / (len(scale) - places)) ** 0.5  # both kinds of column weigh the same together
     start = {"scale": scale, "round": torch.tensor(0), "winners": state["recipes"]}
     start |= {"weights": torch.ones(options.candidates)}
     return {f"phantom_votes.{key}": value for key, value in (state | start).items()}
