@@ -22,6 +22,9 @@ LAYERS = 4
 SLOWER = 0.01
 """Learning rate of the mapping relative to the rest."""
 
+QUIETER = 0.1
+"""Learning rate of the noise's loudness relative to the rest: in few steps it would drown what styles draw."""
+
 GAIN = math.sqrt(2)
 """What a leaky rectifier takes from the spread of its input, given back."""
 
@@ -94,7 +97,7 @@ class Layer(nn.Module):
         """Turn (image, before, row, column) and (image, latent) into (image, after, row, column)."""
         made = self.modulated(values, style)
         noise = torch.randn(len(made), 1, *made.shape[2:], generator=draws)
-        return rectified(made + self.loudness * noise)
+        return rectified(made + QUIETER * self.loudness * noise)
 
 
 class StyleGenerator(nn.Module):

@@ -28,7 +28,7 @@ from fedspine.config import Plan, Stage
 from fedspine.evaluation.feature_space import FEATURES, embed
 from fedspine.harmony.features import features
 from fedspine.phantom.genome import CLASSES
-from fedspine.phantom.variation import Recipe, fresh, grown_from, recipe_of
+from fedspine.phantom.variation import Recipe, fresh, grown_from, recipe_of, varied
 from fedspine.strict import build
 from fedspine.tasks._population import children, kept, smoothed
 from fedspine.tasks._task import Outcome, Shared, Site, need
@@ -52,7 +52,7 @@ class Options:
     candidates: int = 48
     nearest: int = 3
     elite: float = 0.5
-    change: float = 0.25
+    change: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class PhantomVotes:
         """Return phantoms like the winners: crossed in proportion to their votes, parts drawn anew, noise always."""
         random = np.random.default_rng(torch.randint(2**62, (2,), generator=draws).tolist())
         winners, weights = _recipes(self._state("winners")), self._state("weights")
-        return _made(self.plan, children(winners, weights, count, self.options.change, random))
+        alike = children(winners, weights, count, self.options.change, random)
+        return _made(self.plan, [varied(one, ("noise",), random) for one in alike])
 
     @property
     def _rows(self) -> Tensor:
