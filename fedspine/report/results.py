@@ -12,7 +12,7 @@ from fedspine.report.markup import Child, Markup, join, tag
 from fedspine.report.run_files import Run, rows, series, table
 from fedspine.report.wording import amount, estimate, metric_name, number, plural
 
-GANS = ("gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
+GANS = ("gan", "phantom_gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
 """Tasks whose released loss is that of a critic on real images."""
 
 
