@@ -209,10 +209,8 @@ def _variety(real: Slices, made: Slices, seed: int) -> dict[str, Entry]:
 
 def _use(trained: Slices, held_out: Slices, made: Slices, steps: int, seed: int) -> dict[str, Entry]:
     """Return the Dice of networks trained on one kind of slice and tested on another."""
-    networks = {
-        name: trained_on(slices, steps=steps, seed=seed)
-        for name, slices in (("made", made), ("real", trained), ("both", joined(trained, made)))
-    }
+    pools = {"made": (made,), "real": (trained,), "both": (trained, made)}
+    networks = {name: trained_on(*pool, steps=steps, seed=seed) for name, pool in pools.items()}
 
     def dice(name: str, test: Slices) -> Estimate:
         return mean_interval(dice_by_patient(networks[name], test), seed=seed)

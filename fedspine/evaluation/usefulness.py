@@ -6,6 +6,8 @@ yardstick and no product: each slice is known to hold a lesion, and the budget i
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedspine.evaluation.slices import Slices
+from fedspine.evaluation.slices import Slices, joined
 
 STEPS, BATCH, RATE, SIDE = 240, 12, 4e-3, 64
 """Optimiser steps, slices a step, peak learning rate, pixels a side."""
@@ -23,15 +25,16 @@ _WIDTHS = (8, 8, 16, 32, 64, 8)
 _COARSEST = 16
 
 
-def trained_on(slices: Slices, *, steps: int = STEPS, seed: int = 0) -> nn.Module:
+def trained_on(*pools: Slices, steps: int = STEPS, seed: int = 0) -> nn.Module:
     """Return a U-Net trained for `steps` on slices drawn at random, as its only augmentation mirrored by columns.
 
     Args:
-        slices: a patient counts as often as any other, however many slices there are.
+        pools: of slices, each as heavy as any other, so that many made images do not drown few real ones; within a
+            pool a patient is as heavy as any other, however many slices there are.
         steps: of the optimiser.
         seed: of weights and draws.
     """
-    small = _fitting(slices)
+    small = _fitting(reduce(joined, pools))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = BasicUNet(2, 2 * small.images.shape[1], 1, features=_WIDTHS, norm=("group", {"num_groups": 4}))
@@ -40,7 +43,7 @@ def trained_on(slices: Slices, *, steps: int = STEPS, seed: int = 0) -> nn.Modul
     draws = torch.Generator().manual_seed(seed)
     loss_of = DiceCELoss(sigmoid=True, batch=True)
     inputs, truths = _inputs(small), small.masks.unsqueeze(1)
-    heavy = 1 / small.whose.bincount()[small.whose].double()
+    heavy = torch.cat([_weights(pool) for pool in pools])
     for _ in range(steps):
         chosen = torch.multinomial(heavy, BATCH, replacement=True, generator=draws)
         batch, truth = inputs[chosen], truths[chosen]
@@ -65,6 +68,12 @@ def dice_by_patient(network: nn.Module, slices: Slices) -> NDArray[np.float64]:
         overlap = (found[mine] * small.masks[mine]).sum()
         scores.append(float(2 * overlap / (found[mine].sum() + small.masks[mine].sum()).clamp(min=1)))
     return np.array(scores)
+
+
+def _weights(pool: Slices) -> Tensor:
+    """Return what chance each slice has, together 1."""
+    heavy = 1 / pool.whose.bincount()[pool.whose].double()
+    return heavy / heavy.sum()
 
 
 def _fitting(slices: Slices) -> Slices:

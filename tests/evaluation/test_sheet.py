@@ -14,11 +14,11 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import InputError
 from fedspine.evaluation.sheet import Budget, settings, sheet
 from fedspine.evaluation.slices import joined, lesion_slices
-from fedspine.evaluation.usefulness import dice_by_patient, trained_on
+from fedspine.evaluation.usefulness import _weights, dice_by_patient, trained_on
 
 Discs = Callable[..., list[PatientTensors]]
 
-BUDGET, QUICK = Budget(made=24, splits=3, steps=40), Budget(made=24, splits=3, steps=1)
+BUDGET, QUICK = Budget(made=16, splits=3, steps=36), Budget(made=16, splits=3, steps=1)
 """What is asked of the yardsticks decides how long a sheet takes."""
 FRECHET, KERNEL = "Fréchet distance, features", "kernel distance, radiomics"
 COPIED, ALIKE = "distance to trained over held-out, pixels", "likeness of pairs (MS-SSIM)"
@@ -26,13 +26,13 @@ COPIED, ALIKE = "distance to trained over held-out, pixels", "likeness of pairs 
 
 @pytest.fixture(scope="module")
 def sheets(discs: Discs) -> dict[str, dict[str, Any]]:
-    trained, held_out, good = discs(16, 1), discs(10, 2), discs(24, 3)
+    trained, held_out, good = discs(12, 1), discs(8, 2), discs(16, 3)
     noise = torch.Generator().manual_seed(0)
     kinds = {
         "good": good,
         "noisy": [p.with_images(p.images + 0.4 * torch.rand(p.images.shape, generator=noise), p.mask) for p in good],
-        "collapsed": good[:1] * 24,
-        "copied": (trained * 2)[:24],
+        "collapsed": good[:1] * 16,
+        "copied": (trained * 2)[:16],
         "displaced": [p.with_images(p.images, p.mask.roll(9, -1)) for p in good if p.mask is not None],
     }
     teaching = ("good", "displaced")
@@ -115,3 +115,12 @@ def test_the_yardstick_learns_what_there_is_to_learn(discs: Discs) -> None:
     scores = dice_by_patient(trained_on(trained, steps=60), test)
     assert scores.shape == (6,)
     assert scores.mean() > 0.6
+
+
+def test_many_made_slices_do_not_drown_few_real_ones(discs: Discs) -> None:
+    few, many = lesion_slices(discs(3, 1)), lesion_slices(discs(30, 2))
+    assert few is not None
+    assert many is not None
+    weights = torch.cat([_weights(few), _weights(many)])
+    assert float(weights[: len(few.images)].sum()) == pytest.approx(1)
+    assert float(weights.sum()) == pytest.approx(2)
