@@ -62,7 +62,7 @@ def read_finished(run: Path) -> Finished:
     if not (run / "plan.toml").is_file() or not (run / "checkpoints").is_dir():
         raise InputError("a run folder must hold a plan and its checkpoints", "neither or one", "name a run's folder")
     plan = load_plan((run / "plan.toml").read_text("utf-8"))
-    progress = Vault(run).begin(plan)
+    progress = Vault(run).latest()  # whatever settings plans have got since
     if progress.stage < len(plan.stage):
         raise InputError("the run must have come to its end", "stages to go", "start it again with the same --out")
     return Finished(plan, progress)

@@ -80,7 +80,7 @@ class Vault:
         if file.exists() and file.read_text("utf-8") != text:
             raise InputError("a run folder must hold one plan's run", "another plan", "choose another folder")
         _write_text(file, text)
-        return self._load(plan)
+        return self.latest()
 
     def save(self, progress: Progress) -> None:
         """Write the state after a round; the last file written makes it count."""
@@ -112,7 +112,8 @@ class Vault:
             raise InputError(*BROKEN) from None
         return position
 
-    def _load(self, plan: Plan) -> Progress:
+    def latest(self) -> Progress:
+        """Return the last state that was saved, the start where none was."""
         position = self._position()
         if position is None:
             return Progress()

@@ -31,7 +31,7 @@ def stressed(plan: Plan, task: Trained, model: nn.Module, patients: Sequence[Pat
     scans = rescanned(plan, RESCANNED, _PURPOSE)
     if scans:
         found.append(scanner_curve(score, scans, [scanner_name(scanner) for scanner in SCANNERS]))
-    looks = localisation(model, explained(task), patients, deepest=isinstance(task, Segment), seed=plan.seed)
+    looks = localisation(model, explained(task), patients, every=isinstance(task, Segment), seed=plan.seed)
     return {
         "score": SCORES[type(task)],
         "curves": [_as_dict(curve) for curve in found],

@@ -50,25 +50,33 @@ class Localisation:
 
 
 def localisation(
-    model: nn.Module, target: Target, patients: Sequence[PatientTensors], *, deepest: bool = False, seed: int = 0
+    model: nn.Module, target: Target, patients: Sequence[PatientTensors], *, every: bool = False, seed: int = 0
 ) -> Localisation:
     """Return how much of the heat map lies inside the lesion.
+
+    A classifier is looked at in its last convolution that sees places (Grad-CAM). In a U-Net the choice of the layer
+    decides the number: in one trained U-Net single layers gave shares from 0.01 to 0.66. There, take `every`: the mean
+    over all convolutions, maps weighted place by place (HiResCAM, Draelos 2020), for what a pixel's output hangs on is
+    local, and the mean gradient of a whole map washes it out.
 
     Args:
         model: in evaluation mode; its weights stay as they are.
         target: what to explain.
         patients: those without a lesion are passed over.
-        deepest: look at the coarsest maps, as for a U-Net, whose last convolution sees every pixel anyway; the last
-            convolution that still sees places, as for a classifier, if not.
+        every: see above.
         seed: of the random weights.
     """
     shown = [p for p in patients if p.mask is not None and p.has_image and bool(p.mask[:, :1].any())]
     fresh = randomised(model, seed)
-    layer = chosen_layer(model, partial(target, model, shown[0]), deepest=deepest) if shown else ""
+    seen = convolutions(model, partial(target, model, shown[0])) if shown else []
+    layers = seen if every else seen[-1:]
     rows = []
     for patient in shown:
         assert patient.mask is not None
-        shares = [share_inside(net, layer, partial(target, net, patient), patient.mask) for net in (model, fresh)]
+        shares = [
+            shares_inside(net, layers, partial(target, net, patient), patient.mask, at_places=every)
+            for net in (model, fresh)
+        ]
         rows.append([*shares, float(patient.mask[:, :1].mean())])
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     table = table[np.isfinite(table).all(axis=1)]
@@ -78,77 +86,87 @@ def localisation(
         gain=mean_interval(table[:, 0] - table[:, 1]),
         by_chance=float(table[:, 2].mean()) if len(table) else float("nan"),
         patients=len(table),
-        layer=layer,
+        layer="every convolution" if every else "".join(layers),
     )
 
 
-def share_inside(model: nn.Module, layer: str, target: Callable[[], Tensor], mask: Tensor) -> float:
-    """Return the share of the heat map that lies inside the mask; NaN where the map is empty.
+def shares_inside(
+    model: nn.Module, layers: Sequence[str], target: Callable[[], Tensor], mask: Tensor, *, at_places: bool = False
+) -> float:
+    """Return the share of the heat map that lies inside the mask, the mean over layers; NaN where all are empty.
 
     Args:
         model: the network.
-        layer: name of a convolution of it.
+        layers: names of convolutions of it.
         target: runs the network on one patient and returns the scalar to explain.
         mask: (slice, structure, row, column); the first structure is the lesion.
+        at_places: see `heat_maps`.
     """
-    heat = heat_map(model, layer, target, tuple(mask[:, 0].shape))
-    total = float(heat.sum())
-    return float((heat * mask[:, 0]).sum()) / total if total > 0 else float("nan")
+    heats = heat_maps(model, layers, target, tuple(mask[:, 0].shape), at_places=at_places)
+    shares = [float((heat * mask[:, 0]).sum() / heat.sum()) for heat in heats if float(heat.sum()) > 0]
+    return sum(shares) / len(shares) if shares else float("nan")
 
 
-def heat_map(model: nn.Module, layer: str, target: Callable[[], Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Return the Grad-CAM of one patient (Selvaraju 2017): (slice, row, column), 0 or more, as `shape` says.
+def heat_maps(
+    model: nn.Module,
+    layers: Sequence[str],
+    target: Callable[[], Tensor],
+    shape: tuple[int, ...],
+    *,
+    at_places: bool = False,
+) -> list[Tensor]:
+    """Return the Grad-CAM of one patient at each layer (Selvaraju 2017): (slice, row, column), as `shape` says, >= 0.
 
-    The layer's maps, each weighted by the mean of its gradient, added, and what is negative cut. All slices of a
-    patient count together, since one scalar is explained.
+    The layer's maps, each weighted by the mean of its gradient (or by the gradient at each place, `at_places`), added,
+    and what is negative cut. All slices of a patient count together, since one scalar is explained.
     """
-    kept: list[Tensor] = []
+    kept: dict[str, Tensor] = {}
 
-    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor, name: str) -> Tensor:
         output.retain_grad()
-        kept.append(output)
+        kept[name] = output
         return output.clone()  # the layer after it may work in place
 
-    handle = model.get_submodule(layer).register_forward_hook(keep)
+    handles = [model.get_submodule(name).register_forward_hook(partial(keep, name=name)) for name in layers]
     try:
         with torch.enable_grad():
             explained = target()
             model.zero_grad(set_to_none=True)
             explained.backward()  # type: ignore[no-untyped-call]
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         model.zero_grad(set_to_none=True)
-    maps = kept[0]
+    return [_heat(kept[name], shape, at_places) for name in layers]
+
+
+def _heat(maps: Tensor, shape: tuple[int, ...], at_places: bool) -> Tensor:
     if maps.grad is None:
         return torch.zeros(shape)
-    places = tuple(range(2, maps.ndim))
-    weights = maps.grad.mean(dim=places, keepdim=True)
+    weights = maps.grad if at_places else maps.grad.mean(dim=tuple(range(2, maps.ndim)), keepdim=True)
     heat = F.relu((weights * maps.detach()).sum(1))  # (slice, row, column), or (1, slice, row, column) of volumes
     if heat.ndim == 4:
         return F.interpolate(heat.unsqueeze(0), shape, mode="trilinear", align_corners=False)[0, 0]
     return F.interpolate(heat.unsqueeze(1), shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def chosen_layer(model: nn.Module, target: Callable[[], Tensor], *, deepest: bool) -> str:
-    """Return the name of the convolution to look at; see `localisation`."""
+def convolutions(model: nn.Module, target: Callable[[], Tensor]) -> list[str]:
+    """Return the names of the convolutions of several maps that still see places, in the order in which they work."""
     seen: list[tuple[str, int]] = []
-    handles = []
-    for name, module in model.named_modules():
-        if isinstance(module, Convolution) and module.out_channels > 1:
 
-            def note(_: nn.Module, __: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-                seen.append((name, int(output.shape[-1])))
+    def note(_: nn.Module, __: tuple[Tensor, ...], output: Tensor, name: str) -> None:
+        seen.append((name, int(output.shape[-1])))
 
-            handles.append(module.register_forward_hook(note))
+    handles = [
+        module.register_forward_hook(partial(note, name=name))
+        for name, module in model.named_modules()
+        if isinstance(module, Convolution) and module.out_channels > 1
+    ]
     with torch.no_grad():
         target()
     for handle in handles:
         handle.remove()
-    fine = [(name, side) for name, side in seen if side >= _SMALLEST] or seen
-    if not deepest:
-        return fine[-1][0]
-    coarsest = min(side for _, side in fine)
-    return [name for name, side in fine if side == coarsest][-1]
+    return [name for name, side in seen if side >= _SMALLEST] or [name for name, _ in seen]
 
 
 def randomised(model: nn.Module, seed: int) -> nn.Module:

@@ -17,6 +17,8 @@ from fedspine.tasks.segment import Segment
 SCORES = {Segment: "Dice", Classify: "accuracy"}
 """Tasks that can be scored a patient at a time, and what the score is called."""
 
+_SURE = 1e-6
+
 
 def score_of(task: Trained, model: nn.Module) -> Score:
     """Return the function that scores one patient: the first structure's Dice over all slices, or 1 where right."""
@@ -40,15 +42,15 @@ def explained(task: Trained) -> Callable[[nn.Module, PatientTensors], Tensor]:
     """Return the scalar whose Grad-CAM is drawn.
 
     For a classifier the logit of the patient's class, or of the class it names where there is no label. For a U-Net the
-    sum of the probabilities of the pixels that it takes for lesion, of all pixels where it takes none (Seg-Grad-CAM,
-    Vinogradova 2020).
+    sum of the log-odds of the pixels that it takes for lesion, of all pixels where it takes none (Seg-Grad-CAM,
+    Vinogradova 2020); probabilities would be silent where the network is sure.
     """
 
     def target(model: nn.Module, patient: PatientTensors) -> Tensor:
         if isinstance(task, Segment):
-            likely = task.predict(model, patient)[:, 0]
-            found = likely.detach() > 0.5
-            return likely[found].sum() if bool(found.any()) else likely.sum()
+            odds = task.predict(model, patient)[:, 0].clamp(_SURE, 1 - _SURE).logit()
+            found = odds.detach() > 0
+            return odds[found].sum() if bool(found.any()) else odds.sum()
         assert isinstance(task, Classify)
         logits = task.predict(model, patient)
         return logits[patient.label if patient.label >= 0 else int(logits.argmax())]

@@ -13,7 +13,7 @@ from monai.visualize import GradCAM
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.evaluation.gradcam import chosen_layer, heat_map, localisation, randomised
+from fedspine.evaluation.gradcam import convolutions, heat_maps, localisation, randomised
 from fedspine.evaluation.robustness import (
     SHIFTS,
     Shift,
@@ -138,6 +138,21 @@ def test_a_network_that_sees_the_lesion_is_told_from_the_same_with_random_weight
     assert found.by_chance < 0.1
 
 
+def test_every_layer_of_a_network_of_pixels_is_looked_at_place_by_place(discs: Discs) -> None:
+    model = nn.Sequential(_Spotter().maps, nn.ReLU(inplace=True), nn.Conv2d(2, 2, 1))
+    with torch.no_grad():
+        model[2].weight.fill_(1.0)  # type: ignore[operator]
+
+    def pixels(net: nn.Module, patient: PatientTensors) -> Tensor:
+        likely: Tensor = net(patient.images)
+        return likely[likely.detach() > 0.1].sum()
+
+    found = localisation(model, pixels, discs(8, 7), every=True)
+    assert found.layer == "every convolution"
+    assert found.patients > 4
+    assert found.inside.value > 5 * found.by_chance
+
+
 def test_localisation_leaves_the_network_as_it_was_and_passes_over_the_healthy(discs: Discs) -> None:
     model = _Spotter()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -159,16 +174,16 @@ def test_heat_maps_equal_monais(discs: Discs) -> None:
         nn.Linear(6, 3),
     )  # fmt: skip
     images = discs(1, 0)[0].images[:1]
-    mine = heat_map(model, "2", lambda: model(images)[0, 1], (1, 32, 32))[0].numpy()
+    mine = heat_maps(model, ["2"], lambda: model(images)[0, 1], (1, 32, 32))[0][0].numpy()
     theirs = GradCAM(nn_module=model, target_layers="2", postprocessing=lambda x: x)(images, class_idx=1)
     np.testing.assert_allclose(mine, theirs.detach().numpy()[0, 0], atol=1e-6)
-    assert chosen_layer(model, lambda: model(images).sum(), deepest=True) == "2"
+    assert convolutions(model, lambda: model(images).sum()) == ["0", "2"]
 
 
 def test_volumes_have_heat_maps_too(discs: Discs) -> None:
     torch.manual_seed(0)
     volume = nn.Sequential(nn.Conv3d(2, 4, 3, stride=(1, 2, 2), padding=1), nn.ReLU())
     images = discs(1, 0)[0].images.transpose(0, 1)[None]
-    heat = heat_map(volume, "0", lambda: volume(images).square().sum(), (2, 32, 32))
+    (heat,) = heat_maps(volume, ["0"], lambda: volume(images).square().sum(), (2, 32, 32))
     assert heat.shape == (2, 32, 32)
     assert float(heat.sum()) > 0

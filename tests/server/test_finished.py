@@ -80,3 +80,13 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run folder"):
         read_finished(tmp_path)
+
+
+def test_a_run_is_read_back_though_plans_have_got_new_settings_since(tmp_path: Path) -> None:
+    _finished(tmp_path)
+    file = tmp_path / "plan.toml"
+    lines = file.read_text("utf-8").splitlines()
+    older = "\n".join(line for line in lines if not line.startswith("views"))
+    assert len(older.splitlines()) < len(lines)
+    file.write_text(older, encoding="utf-8")
+    assert len(read_finished(tmp_path).trained()) == 2
