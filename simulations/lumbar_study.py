@@ -161,18 +161,18 @@ def dice_of(likely: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
     return result
 
 
-def plan_of(part: str, size: int, steps: int, rate: float) -> Plan:
-    """Return the plan of one part of the study."""
+def plan_of(part: str, size: int, steps: int, rate: float, *, unshuffle: int = 2, augment: str = "none") -> Plan:
+    """Return the plan of one part of the study; `unshuffle` is that of the segmenting network."""
     options = (
         {"judged": False}
         if part == "levels"
-        else {"features": [16, 32, 48, 64, 64], "unshuffle": min(max(size // 128, 1), 4)}
+        else {"features": [8, 16, 32, 48, 64], "unshuffle": unshuffle}
     )
     stage = Stage(
         "levels" if part == "levels" else "segment",
         part,
         trained="all",
-        augment="traditional",
+        augment=augment,
         pretrain_steps=steps,
         pretrain_rate=rate,
         options=options,
@@ -235,12 +235,21 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--unshuffle", type=int, default=2, help="of the segmenting network")
+    parser.add_argument("--augment", choices=("none", "traditional"), default="none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="figures are added to what this file holds")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     spines = read(arguments.file)
-    plan = plan_of(arguments.part, arguments.size, arguments.steps, arguments.rate)
+    plan = plan_of(
+        arguments.part,
+        arguments.size,
+        arguments.steps,
+        arguments.rate,
+        unshuffle=arguments.unshuffle,
+        augment=arguments.augment,
+    )
     kept = arguments.out is not None and arguments.out.exists()
     figures = json.loads(arguments.out.read_text())["patients"] if kept else {}
     for number, fold in enumerate(patient_folds([0] * len(spines), arguments.folds, seed=0), 1):

@@ -47,7 +47,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("cyclegan", "cyclegan", rounds=2, steps=2, options={"features": [8] * 6, "width": 4}),
         Stage("segment", "segment", rounds=2, steps=2),
         Stage("classify", "classify", rounds=2, steps=2),
-        Stage("levels", "levels", rounds=2, steps=2),
+        Stage("levels", "levels", rounds=2, steps=2, options={"features": [4, 4, 4, 4, 4, 4], "width": 4, "tokens": 8}),
         Stage("encode", "encode", rounds=2, steps=2),
         Stage("tokens", "tokens", of="encode", options={"tokens": 3}),
         Stage("evaluate", "segment-test", of="segment"),
