@@ -1,6 +1,7 @@
 """Real lumbar spines: vertebra, disc and canal segmented, vertebrae found and named, cross-validated by patient.
 
-    python -m simulations.lumbar_study slices_256.npz --part structures --folds 4 --out structures.json
+    python -m simulations.lumbar_study slices_256.npz --part levels --size 96 --steps 350 --rate 4e-3 --out levels.json
+    python -m simulations.lumbar_study slices_256.npz --part structures --size 256 --steps 1500 --out structures.json
 
 The file holds sagittal T2 slices: `images` (slice, row, column) uint8, `masks` with 1 vertebra, 2 disc, 3 canal, and
 `patient` (slice,). Everything is trained without privacy and pooled on one machine: it asks what the networks can do.
@@ -161,13 +162,9 @@ def dice_of(likely: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
     return result
 
 
-def plan_of(part: str, size: int, steps: int, rate: float, *, unshuffle: int = 2, augment: str = "none") -> Plan:
+def plan_of(part: str, size: int, steps: int, rate: float, *, unshuffle: int = 2, augment: str = "traditional") -> Plan:
     """Return the plan of one part of the study; `unshuffle` is that of the segmenting network."""
-    options = (
-        {"judged": False}
-        if part == "levels"
-        else {"features": [8, 16, 32, 48, 64], "unshuffle": unshuffle}
-    )
+    options = {"judged": False} if part == "levels" else {"features": [16, 32, 48, 64, 64], "unshuffle": unshuffle}
     stage = Stage(
         "levels" if part == "levels" else "segment",
         part,
@@ -236,7 +233,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--unshuffle", type=int, default=2, help="of the segmenting network")
-    parser.add_argument("--augment", choices=("none", "traditional"), default="none")
+    parser.add_argument("--augment", choices=("none", "traditional"), default="traditional")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="figures are added to what this file holds")
     arguments = parser.parse_args()

@@ -89,12 +89,11 @@ def ordered(gain: Tensor, scores: Tensor) -> list[tuple[int, int]]:
     apart = torch.arange(levels)[:, None] - torch.arange(levels)[None]  # (from, to), negative downwards
     step = torch.where(apart < 0, SKIPPED * (apart + 1), -math.inf)
     own = best.clone()
-    for i in range(candidates):
-        for j in range(i):
-            value, origin = (best[j][:, None] + step).max(0)
-            better = value + own[i] > best[i]
-            best[i] = torch.where(better, value + own[i], best[i])
-            came[i] = torch.where(better[:, None], torch.stack([torch.full_like(origin, j), origin], dim=1), came[i])
+    for i in range(1, candidates):
+        value, origin = (best[:i, :, None] + step).flatten(0, 1).max(0)  # over (earlier candidate, its level)
+        better = value + own[i] > best[i]
+        best[i] = torch.where(better, value + own[i], best[i])
+        came[i] = torch.where(better[:, None], torch.stack([origin // levels, origin % levels], dim=1), came[i])
     if not candidates or float(best.max()) <= 0:
         return []
     place = divmod(int(best.argmax()), levels)
