@@ -215,7 +215,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fold", type=int, action="append", help="only this one, from 1; may be repeated")
     parser.add_argument("--phantoms", type=int, default=200, help="a site, where there are no SITES")
     parser.add_argument("--sites", type=int, default=4, help="where there are no SITES")
-    parser.add_argument("--rounds", type=int, help="instead of the recipe's, for a quick look")
+    parser.add_argument("--rounds", type=int, help="of the arms without privacy, instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
@@ -227,11 +227,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = axial_brain() if chosen.data else Recipe()
     if chosen.rounds:
-        recipe = replace(
-            recipe,
-            plain=replace(recipe.plain, rounds=chosen.rounds),
-            private=replace(recipe.private, rounds=chosen.rounds),
-        )
+        recipe = replace(recipe, plain=replace(recipe.plain, rounds=chosen.rounds))
     consortium = consortium_of(recipe, chosen.data, chosen.phantoms, chosen.sites, chosen.seed)
     folds, epsilons = chosen.fold or range(1, chosen.folds + 1), chosen.epsilon or (1.0, 3.0, 8.0)
     names = list(consortium.sites)

@@ -105,6 +105,6 @@ def test_made_up_heads_are_the_same_for_the_same_seed_and_show_what_the_mask_say
 def test_the_recipe_for_brains_asks_for_heads_and_keeps_the_private_arm_frugal() -> None:
     recipe = axial_brain()
     assert recipe.heads > 0
-    assert recipe.private.trained == "norms and head"
+    assert recipe.private.trained == "head"
     assert recipe.private.rounds * recipe.private.steps <= 400
     assert recipe.plain.options["features"] == recipe.private.options["features"]
