@@ -20,7 +20,7 @@ from fedspine.config import DataPlan, Plan, Stage, check_plan
 from fedspine.plans.default import phantom_data
 from simulations.gan_against_traditional.arms import Study
 from simulations.gan_against_traditional.cells import TASKS, Result, add_result, cells, load_results
-from simulations.gan_against_traditional.data import drawn_sites, load_sites
+from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
 
 GENERATORS = ("dcgan", "wgan_gp", "conditional_gan")
@@ -49,7 +49,7 @@ def main() -> None:
 
 def open_study(data: Path | None, out: Path, generator: str) -> Study:
     """Return the study over the site folders in `data`, or over phantom hospitals drawn below `out`."""
-    grid = DataPlan(size=SIZE, slices=SLICES)
+    grid = DataPlan(size=SIZE, slices=SLICES, levels=LEVELS)
     plan = Plan("study", data=phantom_data(grid) if data is None else grid, stage=(Stage("segment", "segment"),))
     plan, sites = load_sites(data or drawn_sites(out), plan)
     return Study(check_plan(replace(plan, seed=0)), tuple(sites), generator_stage(generator))

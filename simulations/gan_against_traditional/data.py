@@ -20,6 +20,9 @@ from simulations.consortium import completed
 PHANTOM_SITES, PHANTOM_PATIENTS = 4, 32
 """Of the phantom hospitals; a quarter of each is for testing."""
 
+LEVELS = "T10-S1"
+"""What the phantom hospitals scan: the field of view of a lumbar examination, in which a lesion is not a speck."""
+
 TEST_SHARE = 0.25
 FEWEST_TESTED = 2
 """Patients of every site that are tested, at the least."""
@@ -54,7 +57,9 @@ def drawn_sites(out: Path, seed: int = 0) -> Path:
     """Return a folder of phantom hospitals, written the first time."""
     folder = out / "phantoms"
     if not folder.exists():
-        write_consortium(folder, sites=PHANTOM_SITES, patients=PHANTOM_PATIENTS, seed=seed, shape=(6, 96, 96))
+        write_consortium(
+            folder, sites=PHANTOM_SITES, patients=PHANTOM_PATIENTS, seed=seed, shape=(6, 96, 96), levels=LEVELS
+        )
     return folder
 
 
