@@ -13,8 +13,8 @@ import torch
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.evaluation.folds import Fold
-from simulations.idh_signs import likely, signs
-from simulations.idh_study import WAYS, out_of_fold, recipe, summary
+from simulations.idh_study.signs import likely, signs
+from simulations.idh_study.study import WAYS, out_of_fold, recipe, summary
 
 TINY = dataclasses.replace(
     recipe(1),
@@ -94,7 +94,7 @@ def test_what_is_known_of_a_patient_does_not_move_that_patients_own_score(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folds = [Fold((0, 1, 2, 3), (4, 5), "1"), Fold((2, 3, 4, 5), (0, 1), "2"), Fold((0, 1, 4, 5), (2, 3), "3")]
-    monkeypatch.setattr("simulations.idh_study.patient_folds", lambda *args, **settings: folds)
+    monkeypatch.setattr("simulations.idh_study.study.patient_folds", lambda *args, **settings: folds)
     patients = [patient(i, i % 2, uptake=0.1 * i) for i in range(6)]
     other = [dataclasses.replace(patients[0], label=-1, mask=None), *patients[1:]]
     one, two = (out_of_fold(some, TINY, 3, 0, way) for some in (patients, other))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from simulations import realism
-from simulations.realism import Slices, compare, draw_phantoms, read_real
+from simulations.realism import two_sample as realism
+from simulations.realism.two_sample import Slices, compare, draw_phantoms, read_real
 
 PATIENTS, SLICES, SIZE = 10, 3, 48
 

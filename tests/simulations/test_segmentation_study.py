@@ -12,9 +12,9 @@ import torch
 import simulations.segmentation_study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
-from simulations.public_heads import public_heads
-from simulations.segmentation_recipe import Recipe, axial_brain
-from simulations.segmentation_study import Consortium, consortium_of, runs, study, table
+from simulations.segmentation_study.public_heads import public_heads
+from simulations.segmentation_study.recipe import Recipe, axial_brain
+from simulations.segmentation_study.study import Consortium, consortium_of, runs, study, table
 
 TINY = {"features": [4, 8], "sampled_slices": 1}
 

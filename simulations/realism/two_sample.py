@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fedspine.phantom.patient import draw
 from fedspine.phantom.scanner import SCANNERS
-from simulations.realism_features import measured, scaled
+from simulations.realism.features import measured, scaled
 
 FIELD_MM = (285.0, 325.0)
 """Side of the field of view of the real slices, judged by the height of their vertebrae."""
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verdicts, telling = compare(real, phantoms, asked.seed)
     verdicts["control: real against real, forest"] = control(real, asked.seed)
     if asked.network:
-        from simulations.realism_network import tell_apart_by_patches
+        from simulations.realism.network import tell_apart_by_patches
 
         verdicts["patches of 48 pixels, network"] = tell_apart_by_patches(real, phantoms, asked.seed)
     print("| measures, classifier | accuracy | AUC (95 %) | AUC by patient |\n|---|---|---|---|")
@@ -177,7 +177,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         interval = f"{verdict.auc:.3f} ({verdict.low:.2f} to {verdict.high:.2f})"
         print(f"| {name} | {verdict.accuracy:.2f} | {interval} | {verdict.by_patient:.2f} |")
     print("gives most away:", "; ".join(f"{name} {share:.3f}" for name, share in telling))
-
-
-if __name__ == "__main__":
-    main()

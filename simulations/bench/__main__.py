@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simulations.bench_children import CHILDREN
-from simulations.bench_tasks import KINDS, trained_tasks
+from simulations.bench.children import CHILDREN
+from simulations.bench.tasks import KINDS, trained_tasks
 
 REPEATS = 3
 TABLE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
@@ -54,7 +54,7 @@ def _task_costs() -> dict[str, tuple[float, float]]:
         rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
         for _ in range(REPEATS):
             for kind in KINDS:
-                rows[kind].append(_printed([sys.executable, "-m", "simulations.bench_tasks", task, kind]))
+                rows[kind].append(_printed([sys.executable, "-m", "simulations.bench.tasks", task, kind]))
         costs[task] = (_ratio(rows, *KINDS, "seconds"), _ratio(rows, *KINDS, "peak_mb"))
         print(f"{task}: {costs[task][0]:.2f}x time, {costs[task][1]:.2f}x memory", flush=True)
     return costs
@@ -62,7 +62,7 @@ def _task_costs() -> dict[str, tuple[float, float]]:
 
 def _child(name: str, *arguments: str) -> Row:
     """Return what one child process printed, a JSON object of numbers."""
-    return _printed([sys.executable, "-m", "simulations.bench_children", name, *arguments])
+    return _printed([sys.executable, "-m", "simulations.bench.children", name, *arguments])
 
 
 def _printed(command: list[str]) -> Row:
@@ -160,14 +160,14 @@ def _table(rows: dict[str, list[Row]], costs: dict[str, tuple[float, float]]) ->
 
 Written by `make bench` on {time.strftime("%Y-%m-%d")}: Python {platform.python_version()}, {os.cpu_count()} cores,
 no GPU. Medians of {REPEATS} runs; both sides of a ratio run in turn on the same machine. What each child process does
-stands in `simulations/bench_children.py`.
+stands in `simulations/bench/children.py`.
 
 | what | measured | must reach |
 |---|---|---|
 {body}
 
 A private step over a plain one that does the same work, every task with its default network at 64², six phantoms of
-six slices (`simulations/bench_tasks.py`); asked: at most 1.2x time and 1.0x memory.
+six slices (`simulations/bench/tasks.py`); asked: at most 1.2x time and 1.0x memory.
 
 | task | time | peak memory |
 |---|---|---|

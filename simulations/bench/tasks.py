@@ -1,6 +1,6 @@
 """What privacy costs every task: a private step against a plain one that does the same work; children of `make bench`.
 
-    python -m simulations.bench_tasks TASK private|plain
+    python -m simulations.bench.tasks TASK private|plain
 
 Both take a patient at a time (patients bring different numbers of slices, so there is no one batch of them), the same
 public loss and the same optimiser; the private one clips every patient's gradient, adds noise once, and keeps the loss.
@@ -14,7 +14,7 @@ import sys
 import time
 
 from fedspine.config import TASKS
-from simulations.bench_memory import PeakMemory, pss_mb
+from simulations.bench.memory import PeakMemory, pss_mb
 
 STEPS, PATIENTS = 4, 6
 KINDS = ("private", "plain")

@@ -9,7 +9,7 @@ from typing import Any
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
-from simulations.public_heads import public_heads
+from simulations.segmentation_study.public_heads import public_heads
 
 DELTA = 1e-4
 """At which every epsilon of the study is stated."""

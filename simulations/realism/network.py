@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
-from simulations.realism import Slices, Verdict, judged
+from simulations.realism.two_sample import Slices, Verdict, judged
 
 SIDE, PATCHES, STEPS, BATCH, FOLDS = 48, 12, 240, 48, 4
 """Pixels a side, patches of a slice, training steps, patches a step, folds."""

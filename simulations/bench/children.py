@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulations.bench_memory import PeakMemory, pss_mb
-from simulations.bench_reading import cached_hundreds, decode, dicom2nifti, draw_series, pydicom_loop
+from simulations.bench.memory import PeakMemory, pss_mb
+from simulations.bench.reading import cached_hundreds, decode, dicom2nifti, draw_series, pydicom_loop
 
 if TYPE_CHECKING:
     import torch

@@ -37,7 +37,7 @@ from fedspine.evaluation.segmentation import mask_metrics
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
 from simulations.loop import priced, start, train
-from simulations.segmentation_recipe import DELTA, Recipe, axial_brain, phantom_consortium
+from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
 ARMS = ("public", "pooled", "local", "federated", "private")
 """`public` is where the others begin: what no patient has taught."""
@@ -233,7 +233,3 @@ def main() -> None:
     names = list(consortium.sites)
     wanted = [run for arm in chosen.arm or ARMS for run in runs(arm, names, epsilons, folds, chosen.seed)]
     print(study(consortium, recipe, wanted, chosen.folds, chosen.out))
-
-
-if __name__ == "__main__":
-    main()

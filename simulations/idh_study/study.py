@@ -8,7 +8,7 @@ nineteen measures after a look at all patients under true masks: their figures a
 
 
 - `signs`: a U-Net (`segment`) learns masks from the training patients and finds the lesion of each test patient; a
-  logistic regression reads the three signs of `idh_signs` there. Training patients' signs are read under their masks.
+  logistic regression reads the three signs of `signs` there. Training patients' signs are read under their masks.
 - `network`: `classify`, whose heat map learns from the training patients' masks.
 - `both`: the mean of the two log-odds.
 
@@ -44,7 +44,7 @@ from fedspine.evaluation.folds import patient_folds
 from fedspine.tasks._task import make
 from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
-from simulations.idh_signs import CONTRASTS, likely, signs
+from simulations.idh_study.signs import CONTRASTS, likely, signs
 from simulations.loop import start, train
 
 Scores = NDArray[np.float64]
@@ -222,7 +222,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         each = ", ".join(f"{area:.3f}" for area in row.seeds)
         estimate = f"{row.averaged.value:.3f} ({row.averaged.low:.2f} to {row.averaged.high:.2f})"
         print(f"| {arm} | {np.mean(row.seeds):.3f} ({each}) | {estimate} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""IDH status of gliomas from images alone."""

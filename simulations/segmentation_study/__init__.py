@@ -1,0 +1,1 @@
+"""Segmentation on patients in one hand: pooled, alone, federated, private on the same folds."""
