@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import simulations.segmentation_study as study_module
+import simulations.segmentation_study.study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
 from simulations.segmentation_study.public_heads import public_heads
