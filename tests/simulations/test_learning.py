@@ -92,7 +92,7 @@ def test_weights_of_another_network_are_refused(opened: Opened, tmp_path: Path) 
 def test_weights_that_stay_never_travel_and_go_on_where_the_site_left_them(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = "final_conv"
+    head = "outputs.0"
     monkeypatch.setattr(segment.Segment, "stays", (head,), raising=False)
     plan = tiny_plan()
     task = segment.task(plan, plan.find("segment"), {})
@@ -104,11 +104,11 @@ def test_weights_that_stay_never_travel_and_go_on_where_the_site_left_them(
     loss = segment.Segment.patient_loss
 
     def watched(self: segment.Segment, model: torch.nn.Module, *rest: object) -> torch.Tensor | None:
-        seen.append(model.state_dict()[f"{head}.bias"].clone())
+        seen.append(model.state_dict()[f"{head}.conv.conv.bias"].clone())
         return loss(self, model, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(segment.Segment, "patient_loss", watched)
     simulate(simulation, Silent())
-    kept = weights_of(simulation.out)[f"{head}.bias"]
+    kept = weights_of(simulation.out)[f"{head}.conv.conv.bias"]
     assert not torch.equal(seen[-1], kept), "sites went on with heads of their own, the server's stayed"
     assert not list((simulation.out / "sites").rglob("own/*.pt")), "nobody needs them after the last round"
