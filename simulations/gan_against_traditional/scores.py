@@ -35,6 +35,5 @@ def scores_of(task: Trained, model: nn.Module, patient: PatientTensors) -> dict[
 def _segmented(task: Segment, model: nn.Module, patient: PatientTensors) -> dict[str, float]:
     if patient.lesion is None or not patient.has_image or not bool(patient.lesion.any()):
         return {"dice": math.nan, "recall": math.nan}
-    predicted = (task.predict(model, patient)[:, 0] > 0).float()
-    dice = mask_metrics(predicted, patient.lesion[:, 0], (1.0, 1.0, 1.0))["dice"]
+    dice = mask_metrics(task.segmented(model, patient)[:, 0], patient.lesion[:, 0], (1.0, 1.0, 1.0))["dice"]
     return {"dice": dice, "recall": float(dice >= 0.1)}

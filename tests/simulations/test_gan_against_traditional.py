@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
+from fedspine.tasks import segment
 from simulations.gan_against_traditional import arms
 from simulations.gan_against_traditional.arms import LOCAL, PUBLIC, Study, network_stage
 from simulations.gan_against_traditional.cells import ARMS, Cell, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import StudySite, load_sites
+from simulations.gan_against_traditional.scores import scores_of
 from simulations.gan_against_traditional.summary import best_local, mean_of, scores, together, versus, write_report
 
 CELL = Cell("segment", "none", 2, 0.0, "federated", "dcgan", 0)
@@ -116,3 +119,21 @@ def test_differences_are_paired_by_patient_and_seed() -> None:
     table = together(scores(results, QUESTION, "traditional", "federated", "dice"))
     assert table.shape == (3, 6)
     assert mean_of(table).value == pytest.approx(np.mean([0.1, 0.9, 0.4, 0.3, 0.6]))
+
+
+def test_a_network_that_finds_nothing_and_one_that_finds_all_score_as_they_deserve(
+    sites: tuple[Plan, list[StudySite]],
+) -> None:
+    plan, hospitals = sites
+    task = segment.task(plan, plan.find("segment"), {})
+    model = task.build()
+    patient = next(p for site in hospitals for p in site.train if p.lesion is not None and bool(p.lesion.any()))
+    head = list(model.parameters())[-1]
+    found = {}
+    for bias in (-50.0, 50.0):
+        torch.nn.init.constant_(head, bias)
+        found[bias] = scores_of(task, model, patient)
+    assert found[-50.0] == {"dice": 0.0, "recall": 0.0}
+    assert patient.lesion is not None
+    share = float(patient.lesion.mean())
+    assert found[50.0]["dice"] == pytest.approx(2 * share / (1 + share), abs=1e-5)
