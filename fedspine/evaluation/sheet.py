@@ -117,6 +117,9 @@ def settings(budget: Budget) -> dict[str, Any]:
 
 Space = Callable[[Slices, int], Tensor]
 
+LEAST_SPREAD = 1e-2
+"""The least deviation by which a feature is scaled: a hundredth, where the brightest tissue is about 1."""
+
 
 def _features(slices: Slices, contrast: int) -> Tensor:
     with torch.no_grad():
@@ -149,14 +152,15 @@ def _one_contrast(
 ) -> dict[str, list[tuple[float, float]]] | None:
     """Return of every split (made against a half, the other half against it); `None` where too few have the contrast.
 
-    Features are scaled by the real images' deviation, so that none drowns the others.
+    Features are scaled by the real images' deviation, so that none drowns the others; by `LEAST_SPREAD` where that is
+    less. A feature that is the same in all real images (the dark background of ADC maps) would drown all.
     """
     there, ours = (side.at(side.present[:, contrast] > 0) for side in (real, made))
     people = torch.unique(there.whose).tolist()
     if len(people) < FEWEST or len(ours.images) < FEWEST:
         return None
     real_points, made_points = (space(side, contrast) for side in (there, ours))
-    centre, spread = real_points.mean(0), real_points.std(0).clamp(min=1e-6)
+    centre, spread = real_points.mean(0), real_points.std(0).clamp(min=LEAST_SPREAD)
     real_points, made_points = ((points - centre) / spread for points in (real_points, made_points))
     random = np.random.default_rng([seed, contrast])
     found: dict[str, list[tuple[float, float]]] = {}

@@ -49,6 +49,16 @@ def test_good_images_lie_near_the_floor_and_noisy_ones_beyond(sheets: dict[str, 
         assert noisy["low"] > noisy["floor"]["value"]
 
 
+def test_a_background_that_is_the_same_in_all_real_images_does_not_drown_every_other_feature(discs: Discs) -> None:
+    def dark(patients: list[PatientTensors], level: float) -> list[PatientTensors]:
+        return [p.with_images(torch.where(p.images < 0.5, level, p.images), p.mask) for p in patients]
+
+    trained, held_out = dark(discs(12, 1), 0.0), dark(discs(8, 2), 0.0)
+    found = sheet(dark(discs(16, 3), 0.05), trained, held_out, QUICK)["entries"]
+    assert found["Fréchet distance, radiomics"]["value"] < 1000
+    assert found[KERNEL]["value"] < 1e4
+
+
 def test_a_collapsed_generator_is_seen_by_variety_though_precision_is_perfect(
     sheets: dict[str, dict[str, Any]],
 ) -> None:
