@@ -19,7 +19,7 @@ from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
 from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, set_rate, teach, train_round
-from fedspine.tasks._task import Trained, load_weights
+from fedspine.tasks._task import Trained, load_weights, travels
 
 Weights = Mapping[str, Tensor]
 
@@ -78,27 +78,29 @@ def train(
         watch: called after every round with its number, from 1, and the averaged weights.
     """
     strength = Strength.of(plan, stage)
-    models = [task.build() for _ in sites]
+    models, pupil = [task.build() for _ in sites], task.build()
     optimisers = [optimiser_of(task, model, stage.learning_rate) for model in models]
     current, memory = dict(weights), dict[str, Tensor]()
     for number in range(1, stage.rounds + 1):
         for index, (model, optimiser, patients) in enumerate(zip(models, optimisers, sites, strict=True)):
-            load_weights(model, current)
+            own = {} if number == 1 else {k: v for k, v in _copied(model).items() if not travels(task, k)}
+            load_weights(model, {**current, **own})
             set_rate(optimiser, stage, number)
             noise = noise_generator(seed, "noise", index, stage.name, number)
             draws = public_generator(seed, "draws", index, stage.name, number)
             train_round(task, model, optimiser, patients, stage, strength, noise, draws)
-        mean = mean_weights([_copied(model) for model in models], [len(patients) for patients in sites])
-        current = next_weights(stage, current, mean, memory)
+        sent = [{k: v for k, v in _copied(model).items() if travels(task, k)} for model in models]
+        mean = mean_weights(sent, [len(patients) for patients in sites])
+        current = {**current, **next_weights(stage, current, mean, memory)}
         if stage.public_steps:
-            load_weights(models[0], current)
-            teach(task, models[0], public, stage, public_generator(seed, "public", stage.name, number))
-            current = _copied(models[0])
+            load_weights(pupil, current)
+            teach(task, pupil, public, stage, public_generator(seed, "public", stage.name, number))
+            current = _copied(pupil)
         note_average(stage, current, memory)
         if watch:
             watch(number, kept_weights(stage, current, memory))
-    load_weights(models[0], kept_weights(stage, current, memory))
-    return models[0].eval()
+    load_weights(pupil, kept_weights(stage, current, memory))
+    return pupil.eval()
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:

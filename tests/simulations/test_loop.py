@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import PatientTensors
@@ -16,6 +17,7 @@ from fedspine.privacy.calibrate import stage_event
 from fedspine.tasks._combine import mean_weights
 from fedspine.tasks._rounds import optimiser_of, set_rate
 from fedspine.tasks._task import Trained, make
+from fedspine.tasks.segment import Segment
 from simulations.loop import priced, start, train
 
 PLAN = Plan("tiny", data=DataPlan(contrasts=("T1", "T2"), size=32, slices=2))
@@ -90,3 +92,27 @@ def test_rounds_are_watched_in_turn_and_phantoms_train_before_the_first(patients
     seen: list[int] = []
     train(task, plan, stage, [patients], weights, seed=0, watch=lambda number, _: seen.append(number))
     assert seen == [1, 2]
+
+
+def test_weights_that_stay_go_on_at_their_site_and_leave_the_common_ones_as_they_began(
+    patients: list[PatientTensors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "outputs.0.conv.conv.bias"
+    monkeypatch.setattr(Segment, "stays", ("outputs",), raising=False)
+    plan, stage = priced(PLAN, STAGE, None, 1e-4)
+    task = make(plan, stage, {})
+    assert isinstance(task, Segment)
+    seen: list[float] = []
+    loss = Segment.patient_loss
+
+    def watched(self: Segment, model: nn.Module, *rest: Any) -> Tensor | None:
+        seen.append(float(model.state_dict()[head]))
+        return loss(self, model, *rest)
+
+    monkeypatch.setattr(Segment, "patient_loss", watched)
+    begun = start(task, stage, [], 0)
+    model = train(task, plan, replace(stage, sample_rate=1.0), [patients[:4], patients[4:]], begun, seed=0)
+    assert torch.equal(model.state_dict()[head], begun[head])
+    rounds = [seen[:24], seen[24:]]  # 2 sites x 3 steps x 4 patients a round
+    assert rounds[0][0] == rounds[0][12] == float(begun[head])
+    assert len({rounds[1][0], rounds[1][12], float(begun[head])}) == 3
