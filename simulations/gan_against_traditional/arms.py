@@ -25,7 +25,7 @@ from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
 from simulations.loop import Weights, start, train
 
-ROUNDS, LOCAL, PUBLIC = 16, 5, 5
+ROUNDS, LOCAL, PUBLIC = 60, 5, 5
 AT_ONCE = 3
 """Patients a step and site, expected; with fewer patients than twice that, half of them."""
 
@@ -132,8 +132,9 @@ def network_stage(cell: Cell, rate: float) -> Stage:
         steps=LOCAL if fed else LOCAL + PUBLIC,
         public_steps=PUBLIC if fed else 0,
         sample_rate=rate,
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         pretrain_rate=3e-3,
+        schedule="cosine",
         trained="all",
         augment="traditional" if cell.arm in ("traditional", "both") else "none",
     )

@@ -29,7 +29,7 @@ def test_every_arm_takes_the_same_optimiser_steps() -> None:
     for arm in ARMS:
         stage = network_stage(replace(CELL, arm=arm), 0.5)
         assert stage.steps + stage.public_steps == LOCAL + PUBLIC
-        assert (stage.learning_rate, stage.rounds, stage.sample_rate) == (3e-3, arms.ROUNDS, 0.5)
+        assert (stage.learning_rate, stage.rounds, stage.sample_rate) == (5e-3, arms.ROUNDS, 0.5)
         assert (stage.augment == "traditional") == (arm in ("traditional", "both"))
 
 
