@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -13,8 +11,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import UID
 
-from fedspine.cli import main
 from fedspine.phantom.writer import write_consortium
+
+from .conftest import Run
 
 PLAN = """
 name = "small"
@@ -24,27 +23,6 @@ slices = 2
 [[stage]]
 task = "harmonise"
 """
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fedspine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return a function that types a command and gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedspine", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code if isinstance(done.code, int) else 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fedspine.cli import main
 from fedspine.commands import references, stressed
 from fedspine.config import HELD_OUT, TRAIN, Plan, load_plan
 from fedspine.evaluation.sheet import FORMAT
 from fedspine.phantom.writer import write_consortium
 from fedspine.tasks._task import Trained, make
 from server.vault import Progress, Vault
+
+from .conftest import Run
 
 PLAN = """
 name = "small"
@@ -39,26 +38,6 @@ features = [4, 4, 4, 4]
 [[stage]]
 task = "classify"
 """
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fedspine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that types a command and gives (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedspine", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code if isinstance(done.code, int) else 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ other weights get another name, for numbers in two spaces cannot be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import InputError
 from fedspine.shipped_weights import read_weights
 
@@ -88,12 +86,6 @@ def resized(images: Tensor) -> Tensor:
     if images.shape[-2:] != (SIDE, SIDE):
         images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
     return images.clamp(0.0, BRIGHTEST)
-
-
-def embed_contrast(patients: Iterable[PatientTensors], contrast: int) -> list[Tensor]:
-    """Return of each patient who has the contrast, the features of all slices: (slice, `FEATURES`)."""
-    with torch.no_grad():
-        return [embed(p.images[:, contrast : contrast + 1]) for p in patients if bool(p.present[contrast])]
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from simulations.gan_against_traditional.cells import TASKS, Result, add_result,
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
 
-GENERATORS = ("dcgan", "wgan_gp", "conditional_gan")
+GENERATORS = ("phantom_gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
 SIZE, SLICES = 64, 3
 
 
@@ -69,7 +69,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--amounts", nargs="+", type=int, default=[8, 4, 16, 0], help="patients a site; 0 for all")
     parser.add_argument("--epsilons", nargs="+", type=float, default=[0.0, 8.0], help="0 for no privacy")
-    parser.add_argument("--generator", choices=GENERATORS, default="dcgan")
+    parser.add_argument("--generator", choices=GENERATORS, default=GENERATORS[0])
     parser.add_argument("--seeds", type=int, default=5)
     return parser.parse_args()
 

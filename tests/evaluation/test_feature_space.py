@@ -17,7 +17,7 @@ from fedspine.config import DataPlan
 from fedspine.errors import InputError
 from fedspine.evaluation import feature_space
 from fedspine.evaluation.distances import frechet, kernel_distance
-from fedspine.evaluation.feature_space import FEATURES, embed, embed_contrast
+from fedspine.evaluation.feature_space import FEATURES, embed
 from fedspine.phantom.genome import OMICS_COLUMNS
 from fedspine.phantom.patient import draw, to_patient
 from fedspine.phantom.scanner import SCANNERS
@@ -88,16 +88,6 @@ def test_gradients_reach_the_image_and_never_the_weights() -> None:
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
     assert all(weight.grad is None for weight in feature_space._network().parameters())
-
-
-def test_a_contrast_that_a_patient_lacks_is_passed_over() -> None:
-    patient = to_tensors(
-        to_patient(draw(np.random.default_rng(5), shape=(4, 64, 64)), "one", SCANNERS[0], contrasts=("T1",)),
-        OMICS_COLUMNS,
-        DataPlan(contrasts=CONTRASTS, size=64, slices=4),
-    )
-    assert [points.shape for points in embed_contrast([patient], 0)] == [(4, FEATURES)]
-    assert embed_contrast([patient], 1) == []
 
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
