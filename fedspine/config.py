@@ -29,6 +29,9 @@ STEPS = dict.fromkeys(("isolate-body", "isolate-lung"), "isolation") | dict.from
 STEPS |= {"scale": "scale", "clahe": "clahe"}
 """What may be done to a CT image, by kind, in the order that steps must stand in; see `cohort.steps`."""
 
+BODIES = ("spine", "brain")
+"""What public MR phantoms can show."""
+
 PARTS = ("all", "adapters", "norms and head", "head")
 """Which weights patients may train; see `networks.parts`."""
 
@@ -56,6 +59,7 @@ class DataPlan:
             used whatever they show.
         steps: what is done to CT images before, some of `STEPS`.
         structures: what mask values 1, 2, … stand for; without it, whatever is not 0 is the lesion.
+        body: what public phantoms show, one of `BODIES`; where all contrasts are CT, they are chests.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -68,6 +72,7 @@ class DataPlan:
     levels: str = "C1-S1"
     steps: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
+    body: str = "spine"
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,7 @@ def check_plan(plan: Plan) -> Plan:
     demand(len(data.classes) != 1, "classes must name at least two labels", "one", "name another, or leave it out")
     rule = "levels must be a range of vertebral levels from head to feet"
     demand(bool(_LEVELS.fullmatch(data.levels)), rule, "another text", "write C1-S1, T1-T12 or L5")
+    demand(data.body in BODIES, "body must be known", f"'{data.body}'", suggestion(data.body, BODIES))
     for what in ("contrasts", "classes", "omics", "structures"):
         names = getattr(data, what)
         demand(len(set(names)) == len(names), f"{what} must differ from each other", "a repeated one", "remove it")

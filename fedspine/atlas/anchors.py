@@ -101,7 +101,8 @@ def prior(plan: Plan) -> dict[str, Tensor]:
 def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
     data = plan.data
     shape = (data.slices, data.size, data.size)
-    return _public(count, 1000 * plan.seed + purpose, scanned(data.contrasts), shape, data.levels, data.structures)
+    seed, contrasts = 1000 * plan.seed + purpose, scanned(data.contrasts)
+    return _public(count, seed, contrasts, shape, data.levels, data.structures, data.body)
 
 
 def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,5 +118,8 @@ def _public(
     shape: tuple[int, int, int],
     levels: str,
     structures: tuple[str, ...],
+    body: str,
 ) -> tuple[Patient, ...]:
-    return public_patients(count, seed, contrasts=contrasts, shape=shape, levels=levels, structures=structures)
+    return public_patients(
+        count, seed, contrasts=contrasts, shape=shape, levels=levels, structures=structures, body=body
+    )

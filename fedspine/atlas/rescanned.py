@@ -24,7 +24,7 @@ def scanner_name(scanner: ScannerModel) -> str:
 def rescanned(plan: Plan, count: int, purpose: int) -> list[list[PatientTensors]]:
     """Return, for each of `phantom.scanner.SCANNERS`, the same `count` phantoms with the same noise.
 
-    Empty where the plan asks for CT alone: those phantoms have one scanner.
+    Empty where the plan asks for CT alone or for heads: those phantoms have one scanner.
 
     Args:
         plan: contrasts, classes, grid, levels and seed.
@@ -32,7 +32,7 @@ def rescanned(plan: Plan, count: int, purpose: int) -> list[list[PatientTensors]
         purpose: tells draws apart, see `anchors.phantoms`.
     """
     data, contrasts = plan.data, scanned(plan.data.contrasts)
-    if contrasts == ("CT",):
+    if contrasts == ("CT",) or data.body != "spine":
         return []
     shape = (max(data.slices, 2), data.size, data.size)
     people = [

@@ -6,6 +6,7 @@ import numpy as np
 
 from fedspine.cohort.patient import Patient
 from fedspine.errors import InputError
+from fedspine.phantom.brain.person import public_brains
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.levels import EVERY_LEVEL
 from fedspine.phantom.lung.person import public_lungs
@@ -20,6 +21,7 @@ def public_patients(
     shape: tuple[int, int, int] = (8, 64, 64),
     levels: str = EVERY_LEVEL,
     structures: tuple[str, ...] = (),
+    body: str = "spine",
 ) -> tuple[Patient, ...]:
     """Return `count` phantoms, classes in turn, each on a scanner drawn at random.
 
@@ -27,12 +29,14 @@ def public_patients(
     voxels on every machine. A contrast that no scanner knows is absent. `levels` is the part of the spine that is
     shown, such as "C1-C7". `structures` are those of the mask; the lesion alone if none is named, and no mask if one
     is not in `structures.STRUCTURES`. Where all contrasts are CT, the phantoms are chests with lung nodules, without
-    omics.
+    omics; else `body`, one of `config.BODIES`, may ask for heads with gliomas, without omics.
     """
     if count < 0 or seed < 0:
         raise InputError("the number of phantoms and their seed must be 0 or more", "a negative number", "raise it")
     if contrasts and all(contrast.split()[0] == "CT" for contrast in contrasts):
         return public_lungs(count, seed, shape, structures)
+    if body == "brain":
+        return public_brains(count, seed, contrasts=contrasts, shape=shape, structures=structures)
     return tuple(_public_patient(index, seed, contrasts, shape, levels, structures) for index in range(count))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedspine.cohort.patient import Patient
+from fedspine.phantom.brain.person import draw_brain
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.levels import parse_levels
 from fedspine.phantom.lung.person import draw_lung, to_lung_patient
@@ -98,18 +99,36 @@ def grown_from(
     shape: tuple[int, int, int],
     levels: str,
     structures: tuple[str, ...] = (),
+    body: str = "spine",
 ) -> Patient:
     """Return the phantom of `recipe`, with the mask that `phantom.public` gives, on the scanner that it falls to.
 
     Where all contrasts are CT it is a chest, of which "build" and "noise" draw the person and "scanner" the scanner.
+    A brain has the head of "build", the tumour of "tumour", "place" and "lesion", and the tones of "scanner".
     """
     if contrasts and all(contrast.split()[0] == "CT" for contrast in contrasts):
         chest = _chest(recipe, identifier, shape)
         return chest if structures in ((), ("lesion",)) else replace(chest, mask=None)
+    if body == "brain":
+        return _brain(recipe, identifier, contrasts, shape, structures)
     own = {node: (seed,) for part, seed in zip(PARTS, recipe.seeds, strict=True) for node in PARTS[part]}
     request = Request(shape=shape, levels=parse_levels(levels), contrasts=contrasts)
     phantom = compose((recipe.seeds[0],), {"request": request, "label": recipe.label}, own)
     return to_patient(phantom, identifier, phantom.scanner, contrasts=contrasts, structures=structures)
+
+
+def _brain(
+    recipe: Recipe,
+    identifier: str,
+    contrasts: tuple[str, ...],
+    shape: tuple[int, int, int],
+    structures: tuple[str, ...],
+) -> Patient:
+    seeds = dict(zip(PARTS, recipe.seeds, strict=True))
+    streams = {part: np.random.default_rng(seeds[part]) for part in ("build", "scanner", "noise")}
+    streams["tumour"] = np.random.default_rng([seeds[part] for part in ("tumour", "place", "lesion")])
+    head = draw_brain(streams, identifier, label=recipe.label, contrasts=contrasts, shape=shape)
+    return head if structures in ((), ("lesion",)) else replace(head, mask=None)
 
 
 def _chest(recipe: Recipe, identifier: str, shape: tuple[int, int, int]) -> Patient:

@@ -138,6 +138,7 @@ class Cycle:
             shape=shape,
             levels=data.levels,
             structures=data.structures,
+            body=data.body,
         )
         people = on_grid(self.plan, drawn, 4)
         assert model is not None

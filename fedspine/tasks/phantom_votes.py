@@ -166,6 +166,7 @@ def _made(plan: Plan, recipes: Sequence[Recipe]) -> list[PatientTensors]:
             shape=shape,
             levels=data.levels,
             structures=data.structures,
+            body=data.body,
         )
         for index, recipe in enumerate(recipes)
     ]

@@ -9,15 +9,9 @@ from typing import Any
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
-from simulations.segmentation_study.public_heads import public_heads
 
 DELTA = 1e-4
 """At which every epsilon of the study is stated."""
-
-PUBLIC = 160
-"""Phantoms to begin with, as a run of a plan does."""
-
-HEAD_SLICES = 4
 
 SMALL: Mapping[str, Any] = {"features": [8, 16, 32, 64], "dropped": 0.1}
 
@@ -30,7 +24,8 @@ class Recipe:
         data: the grid.
         plain: the stage without privacy.
         private: the stage with it: fewer steps, for each costs, and more patients in each.
-        heads: made-up heads to begin with, instead of the phantoms of the spine.
+        phantoms: to begin with.
+        shown: slices of each phantom.
     """
 
     data: DataPlan = field(default_factory=lambda: DataPlan(contrasts=("T1", "T2", "STIR"), size=64, slices=6))
@@ -67,14 +62,12 @@ class Recipe:
         )
     )
 
-    heads: int = 0
+    phantoms: int = 160
+    shown: int = 6
 
     def public(self, plan: Plan) -> list[PatientTensors]:
         """Return what both stages begin with."""
-        if self.heads:
-            size, seed = plan.data.size, plan.seed
-            return public_heads(self.heads, seed, contrasts=plan.data.contrasts, size=size, slices=HEAD_SLICES)
-        return phantoms(plan, PUBLIC, purpose=1)
+        return phantoms(replace(plan, data=replace(plan.data, slices=self.shown)), self.phantoms, purpose=1)
 
 
 def phantom_consortium(plan: Plan, sites: int, patients: int) -> dict[str, list[PatientTensors]]:
@@ -97,10 +90,9 @@ def axial_brain() -> Recipe:
     """Return the recipe for axial brain slices of 128² with a tumour: FLAIR, and T1 with and without contrast agent.
 
     The finest level is left out by sub-pixel convolution, which makes a step about four times as quick; a step sees
-    four slices of about a tenth of the patients, or with privacy of all. Every arm begins with made-up heads, for the
-    phantoms of this project are spines.
+    four slices of about a tenth of the patients, or with privacy of all. Every arm begins with phantom heads.
     """
-    data = DataPlan(contrasts=("T1", "FLAIR", "T1c"), size=128, slices=64)
+    data = DataPlan(contrasts=("T1", "FLAIR", "T1c"), size=128, slices=64, body="brain")
     begun = Stage(
         "segment",
         "segment",
@@ -122,4 +114,4 @@ def axial_brain() -> Recipe:
         trained="head",  # 68 weights: with the norms 2,500, more than sites of 5 to 18 patients can carry
         options={**BRAIN, "dropped": 0.0, "sampled_slices": 8},
     )
-    return Recipe(data, plain, private, heads=120)
+    return Recipe(data, plain, private, phantoms=1500)

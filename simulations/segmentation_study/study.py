@@ -50,12 +50,10 @@ class Consortium:
     Args:
         plan: whose data section they were made with.
         sites: name to patients; only those with a mask.
-        public: phantoms to begin with.
     """
 
     plan: Plan
     sites: dict[str, list[PatientTensors]] = field(repr=False)
-    public: list[PatientTensors] = field(repr=False)
 
     def split(self, folds: int, fold: int) -> tuple[dict[str, list[PatientTensors]], list[tuple[str, int]]]:
         """Return who trains, by site, and who is tested, as (site, index); `fold` counts from 1."""
@@ -95,21 +93,22 @@ def read_sites(folder: Path, data: DataPlan) -> dict[str, list[PatientTensors]]:
     return sites
 
 
-def begun(consortium: Consortium, stage: Stage, seed: int, folder: Path) -> dict[str, Tensor]:
+def begun(consortium: Consortium, recipe: Recipe, stage: Stage, seed: int, folder: Path) -> dict[str, Tensor]:
     """Return the weights after the public steps of `stage`, from `folder` if they have been made already."""
     made = make(consortium.plan, stage, {})
     assert isinstance(made, Segment)
     parts = (
         stage.pretrain_steps,
         stage.pretrain_rate,
+        stage.augment,
         made.shape(),
         consortium.plan.data,
-        len(consortium.public),
+        (recipe.phantoms, recipe.shown),
         seed,
     )
     file = folder / f"start-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
     if not file.exists():
-        save_file(start(replace(made, trained="all"), stage, consortium.public, seed), file)
+        save_file(start(replace(made, trained="all"), stage, recipe.public(consortium.plan), seed), file)
     return load_file(file)
 
 
@@ -123,9 +122,10 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     plan, stage = priced(consortium.plan, chosen, run.epsilon, DELTA)
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
-    weights = begun(consortium, stage, run.seed, folder)
+    weights = begun(consortium, recipe, stage, run.seed, folder)
     stage = replace(stage, rounds=0) if run.arm == "public" else stage
-    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=consortium.public)
+    public = recipe.public(plan) if stage.public_steps else ()
+    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=public)
     found = []
     with torch.no_grad():
         for site, index in tested:
@@ -180,10 +180,10 @@ def _mean(found: Sequence[tuple[str, float]]) -> float:
 
 
 def consortium_of(recipe: Recipe, folder: Path | None, phantoms: int, sites: int, seed: int) -> Consortium:
-    """Return the patients of the study, and the public phantoms that its recipe begins with."""
+    """Return the patients of the study."""
     plan = check_plan(Plan("segmentation-study", seed=seed, data=recipe.data, stage=(recipe.plain,)))
     members = phantom_consortium(plan, sites, phantoms) if folder is None else read_sites(folder, recipe.data)
-    return Consortium(plan, members, recipe.public(plan))
+    return Consortium(plan, members)
 
 
 def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path) -> str:

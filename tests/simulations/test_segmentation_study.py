@@ -1,4 +1,4 @@
-"""The study of segmentation: same folds for every arm, results kept, and made-up heads to begin with."""
+"""The study of segmentation: same folds for every arm, results kept, and one public start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import simulations.segmentation_study.study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
-from simulations.segmentation_study.public_heads import public_heads
 from simulations.segmentation_study.recipe import Recipe, axial_brain
 from simulations.segmentation_study.study import Consortium, consortium_of, runs, study, table
 
@@ -25,7 +23,7 @@ def recipe() -> Recipe:
     short: dict[str, Any] = {"rounds": 1, "steps": 2, "pretrain_steps": 1, "options": TINY}
     data = DataPlan(contrasts=("T1", "FLAIR"), size=32, slices=2)
     return replace(
-        whole, data=data, plain=replace(whole.plain, **short), private=replace(whole.private, **short), heads=4
+        whole, data=data, plain=replace(whole.plain, **short), private=replace(whole.private, **short), phantoms=4
     )
 
 
@@ -87,24 +85,9 @@ def test_the_table_puts_sites_side_by_side_and_names_the_worst() -> None:
     assert lines[4].endswith("| 0.700 | 0.500 | 0.500 |")
 
 
-def test_made_up_heads_are_the_same_for_the_same_seed_and_show_what_the_mask_says() -> None:
-    first, again = (public_heads(6, 0, contrasts=("T1", "FLAIR", "T2"), size=64, slices=4) for _ in range(2))
-    differences = []
-    for one, other in zip(first, again, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert one.mask is not None
-        assert one.present.tolist() == [1, 1, 0]
-        assert not bool(one.images[:, 2].any())
-        inside, flair = one.mask[:, 0] > 0, one.images[:, 1]
-        if int(inside.sum()) > 20:
-            differences.append(float(flair[inside].mean() - flair[~inside & (flair > 0.1)].mean()))
-    assert len(differences) >= 3
-    assert sum(differences) / len(differences) > 0.1
-
-
 def test_the_recipe_for_brains_asks_for_heads_and_keeps_the_private_arm_frugal() -> None:
     recipe = axial_brain()
-    assert recipe.heads > 0
+    assert recipe.data.body == "brain"
     assert recipe.private.trained == "head"
     assert recipe.private.rounds * recipe.private.steps <= 400
     assert recipe.plain.options["features"] == recipe.private.options["features"]
