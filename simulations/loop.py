@@ -7,10 +7,13 @@ optimiser that each site keeps between rounds, and the noise; only messages, led
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
@@ -52,6 +55,18 @@ def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed:
         draws = public_generator(seed, "pretrain", stage.name)
         pretrain(task, model, phantoms, stage, draws)
     return _copied(model)
+
+
+def kept_start(
+    task: Trained, plan: Plan, stage: Stage, draw: Callable[[], Sequence[PatientTensors]], seed: int, folder: Path
+) -> dict[str, Tensor]:
+    """Return what `start` gives, from `folder` if it was made there before; `draw` gives the phantoms if it was not."""
+    grid = replace(plan.data, slices=0, classes=(), omics=(), markers=())
+    parts = (stage.pretrain_steps, stage.pretrain_rate, stage.augment, task, grid, seed)
+    file = folder / f"start-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
+    if not file.exists():
+        save_file(start(task, stage, draw(), seed), file)
+    return load_file(file)
 
 
 def train(

@@ -164,7 +164,11 @@ def dice_of(likely: Tensor, masks: NDArray[np.uint8]) -> dict[str, float]:
 
 def plan_of(part: str, size: int, steps: int, rate: float, *, unshuffle: int = 2, augment: str = "traditional") -> Plan:
     """Return the plan of one part of the study; `unshuffle` is that of the segmenting network."""
-    options = {"judged": False} if part == "levels" else {"features": [16, 32, 48, 64, 64], "unshuffle": unshuffle}
+    options = (
+        {"judged": False}
+        if part == "levels"
+        else {"features": [16, 32, 64, 96, 128], "unshuffle": unshuffle, "precision": "bfloat16"}
+    )
     stage = Stage(
         "levels" if part == "levels" else "segment",
         part,

@@ -7,10 +7,13 @@ patient's own. In-plane only: slices are thick and few.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms import (
     RandAdjustContrast,
     RandAffineGrid,
@@ -114,6 +117,23 @@ def traditional(patient: PatientTensors, draws: torch.Generator, strengths: Stre
     first, *rest = torch.randint(2**31, (1 + contrasts,), generator=draws).tolist()
     if not patient.has_image:
         return patient
+    with _without_record():
+        return _changed(patient, first, rest, strong)
+
+
+@contextmanager
+def _without_record() -> Iterator[None]:
+    """Keep MONAI from writing down what is done to every tensor: it takes as long as the doing, and nobody asks."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
+
+
+def _changed(patient: PatientTensors, first: int, rest: Sequence[int], strong: Strengths) -> PatientTensors:
+    """Return `patient` in the geometry of seed `first`, each contrast with the intensities of its own of `rest`."""
     geometry = drawn_geometry(tuple(patient.images.shape[2:]), first, strong)
     warped = geometry.warp(patient.images.flatten(0, 1), "bilinear").reshape(patient.images.shape)
     images = torch.zeros_like(warped)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from fedspine.config import DataPlan, Plan, Stage, check_plan
+from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.plans.default import phantom_data
 from simulations.gan_against_traditional.arms import Study
 from simulations.gan_against_traditional.cells import TASKS, Result, add_result, cells, load_results
@@ -32,7 +32,7 @@ def main() -> None:
     asked = _asked()
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
-    study = open_study(asked.data, asked.out, asked.generator)
+    study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
     done = load_results(file)
     wanted = list(cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds))
@@ -47,9 +47,9 @@ def main() -> None:
     write_report(load_results(file), asked.out)
 
 
-def open_study(data: Path | None, out: Path, generator: str) -> Study:
+def open_study(data: Path | None, out: Path, generator: str, body: str = BODIES[0]) -> Study:
     """Return the study over the site folders in `data`, or over phantom hospitals drawn below `out`."""
-    grid = DataPlan(size=SIZE, slices=SLICES, levels=LEVELS)
+    grid = DataPlan(size=SIZE, slices=SLICES, levels=LEVELS, body=body)
     plan = Plan("study", data=phantom_data(grid) if data is None else grid, stage=(Stage("segment", "segment"),))
     plan, sites = load_sites(data or drawn_sites(out), plan)
     return Study(check_plan(replace(plan, seed=0)), tuple(sites), generator_stage(generator))
@@ -70,6 +70,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--amounts", nargs="+", type=int, default=[8, 4, 16, 0], help="patients a site; 0 for all")
     parser.add_argument("--epsilons", nargs="+", type=float, default=[0.0, 8.0], help="0 for no privacy")
     parser.add_argument("--generator", choices=GENERATORS, default=GENERATORS[0])
+    parser.add_argument("--body", choices=BODIES, default=BODIES[0], help="what generators begin with: of --data")
     parser.add_argument("--seeds", type=int, default=5)
     return parser.parse_args()
 

@@ -6,7 +6,6 @@
 none trained on the patients that it is tested on. The signs are the literature's, but these three were kept out of
 nineteen measures after a look at all patients under true masks: their figures are on the kind side.
 
-
 - `signs`: a U-Net (`segment`) learns masks from the training patients and finds the lesion of each test patient; a
   logistic regression reads the three signs of `signs` there. Training patients' signs are read under their masks.
 - `network`: `classify`, whose heat map learns from the training patients' masks.
@@ -23,8 +22,9 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,9 @@ from fedspine.tasks._task import make
 from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
 from simulations.idh_study.signs import CONTRASTS, likely, signs
-from simulations.loop import start, train
+from simulations.loop import kept_start, start, train
+from simulations.segmentation_study.recipe import Recipe as Brains
+from simulations.segmentation_study.recipe import axial_brain
 
 Scores = NDArray[np.float64]
 
@@ -59,21 +61,24 @@ class Recipe:
     """What is trained and for how long, fixed beforehand.
 
     Args:
-        size: pixels a side.
-        slices: used per patient.
+        size, slices: pixels a side, and slices of a patient, that `network` sees.
+        brains: the U-Net's grid and its public start, that of the segmentation study.
         segment: the U-Net's stage.
         classify: the other network's.
     """
 
     size: int
     slices: int
+    brains: Brains
     segment: Stage
     classify: Stage
 
-    def plan(self) -> Plan:
-        """Return the plan that both stages belong to."""
-        data = DataPlan(contrasts=CONTRASTS, classes=CLASSES, size=self.size, slices=self.slices)
-        return Plan("idh", data=data, privacy=PrivacyPlan("none"), stage=(self.segment, self.classify))
+    def plan(self, way: str) -> Plan:
+        """Return the plan of one of `WAYS`, whose patients lie on its grid."""
+        fine, coarse = self.brains.data, DataPlan(contrasts=CONTRASTS, size=self.size, slices=self.slices)
+        data = replace(fine if way == "signs" else coarse, classes=CLASSES)
+        stage = self.segment if way == "signs" else self.classify
+        return Plan("idh", data=data, privacy=PrivacyPlan("none"), stage=(stage,))
 
 
 def recipe(rounds: int) -> Recipe:
@@ -87,9 +92,10 @@ def recipe(rounds: int) -> Recipe:
         "augment": "traditional",
         "average": 0.6,
     }
-    unet = {"features": [16, 32, 48, 64], "unshuffle": 2, "sampled_slices": 4}
-    segment = Stage("segment", "segment", options=unet, **shared)
-    return Recipe(64, 12, segment, Stage("classify", "classify", options={"class_weights": [1.0, 2.5]}, **shared))
+    brains = axial_brain()
+    segment = replace(brains.plain, rounds=rounds, steps=25, sample_rate=0.09)
+    classify = Stage("classify", "classify", options={"class_weights": [1.0, 2.5]}, **shared)
+    return Recipe(64, 12, brains, segment, classify)
 
 
 def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
@@ -118,7 +124,8 @@ def out_of_fold(
         if file is not None and file.exists():
             found = {arm: np.array(values) for arm, values in json.loads(file.read_text()).items()}
         else:
-            found = WAYS[way](known, asked, chosen, seed)
+            with TemporaryDirectory() as nowhere:
+                found = WAYS[way](known, asked, chosen, seed, Path(nowhere) if kept is None else kept)
         if file is not None:
             file.write_text(json.dumps({arm: values.tolist() for arm, values in found.items()}))
         for arm, values in found.items():
@@ -127,13 +134,17 @@ def out_of_fold(
 
 
 def by_signs(
-    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int
+    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int, kept: Path
 ) -> dict[str, Scores]:
-    """Return the log-odds of wild type of the patients `asked`, by the signs where a U-Net finds the lesion."""
-    plan, stage = chosen.plan(), chosen.segment
+    """Return the log-odds of wild type of the patients `asked`, by the signs where a U-Net finds the lesion.
+
+    The U-Net begins with phantom heads, the same whatever the seed.
+    """
+    plan, stage = chosen.plan("signs"), chosen.segment
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
-    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
+    weights = kept_start(task, plan, stage, lambda: chosen.brains.public(plan), 0, kept)
+    model = train(task, plan, stage, [known], weights, seed=seed)
     labelled = [p for p in known if p.label >= 0 and p.mask is not None]
     regression = make_pipeline(
         SimpleImputer(strategy="median"),
@@ -149,10 +160,10 @@ def by_signs(
 
 
 def by_network(
-    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int
+    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int, kept: Path
 ) -> dict[str, Scores]:
     """Return the log-odds of wild type of the patients `asked`, by the classification network."""
-    plan, stage = chosen.plan(), chosen.classify
+    plan, stage = chosen.plan("network"), chosen.classify
     task = make(plan, stage, {})
     assert isinstance(task, Classify)
     model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
@@ -208,15 +219,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen = recipe(asked.rounds)
-    patients = read_sites(asked.sites, chosen.plan())
+    patients = {way: read_sites(asked.sites, chosen.plan(way)) for way in asked.ways}
     if asked.out:
         asked.out.mkdir(parents=True, exist_ok=True)
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     by_seed = []
     for seed in seeds:
-        every = [out_of_fold(patients, chosen, asked.folds, seed, way, asked.out) for way in asked.ways]
+        every = [out_of_fold(patients[way], chosen, asked.folds, seed, way, asked.out) for way in asked.ways]
         by_seed.append({arm: values for scores in every for arm, values in scores.items()})
-    found = summary(np.array([p.label for p in patients]), by_seed)
+    found = summary(np.array([p.label for p in patients[asked.ways[0]]]), by_seed)
     print("| way | AUC, mean of seeds (each) | AUC of the mean score (95 %) |\n|---|---|---|")
     for arm, row in found.items():
         each = ", ".join(f"{area:.3f}" for area in row.seeds)

@@ -79,7 +79,7 @@ def phantom_consortium(plan: Plan, sites: int, patients: int) -> dict[str, list[
 BRAIN: Mapping[str, Any] = {
     "features": [16, 32, 64, 128, 128],
     "unshuffle": 2,
-    "dropped": 0.1,
+    "dropped": 0.25,
     "sampled_slices": 4,
     "mirrored": True,
     "precision": "bfloat16",
@@ -97,12 +97,13 @@ def axial_brain() -> Recipe:
         "segment",
         "segment",
         schedule="cosine",
-        pretrain_steps=600,
-        pretrain_rate=4e-3,
+        pretrain_steps=3000,
+        pretrain_rate=2e-3,
         trained="all",
+        augment="traditional",
         options=BRAIN,
     )
-    plain = replace(begun, rounds=20, steps=25, sample_rate=0.09, learning_rate=2e-3, average=0.5)
+    plain = replace(begun, rounds=24, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
     private = replace(
         begun,
         rounds=5,

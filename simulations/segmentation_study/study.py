@@ -14,7 +14,6 @@ long study may be run in pieces.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -23,20 +22,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fedspine.cohort.prepared import prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import DataPlan, Plan, Stage, check_plan
+from fedspine.config import DataPlan, Plan, check_plan
 from fedspine.errors import InputError
 from fedspine.evaluation.bootstrap import mean_interval
 from fedspine.evaluation.folds import patient_folds
 from fedspine.evaluation.segmentation import mask_metrics
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
-from simulations.loop import priced, start, train
+from simulations.loop import kept_start, priced, train
 from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
 ARMS = ("public", "pooled", "local", "federated", "private")
@@ -93,23 +91,12 @@ def read_sites(folder: Path, data: DataPlan) -> dict[str, list[PatientTensors]]:
     return sites
 
 
-def begun(consortium: Consortium, recipe: Recipe, stage: Stage, seed: int, folder: Path) -> dict[str, Tensor]:
-    """Return the weights after the public steps of `stage`, from `folder` if they have been made already."""
-    made = make(consortium.plan, stage, {})
+def begun(consortium: Consortium, recipe: Recipe, seed: int, folder: Path) -> dict[str, Tensor]:
+    """Return the weights that all arms begin with, from `folder` if they have been made already."""
+    plan, stage = consortium.plan, recipe.plain
+    made = make(plan, stage, {})
     assert isinstance(made, Segment)
-    parts = (
-        stage.pretrain_steps,
-        stage.pretrain_rate,
-        stage.augment,
-        made.shape(),
-        consortium.plan.data,
-        (recipe.phantoms, recipe.shown),
-        seed,
-    )
-    file = folder / f"start-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
-    if not file.exists():
-        save_file(start(replace(made, trained="all"), stage, recipe.public(consortium.plan), seed), file)
-    return load_file(file)
+    return kept_start(replace(made, trained="all"), plan, stage, lambda: recipe.public(plan), seed, folder)
 
 
 def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path) -> list[tuple[str, float]]:
@@ -122,7 +109,7 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     plan, stage = priced(consortium.plan, chosen, run.epsilon, DELTA)
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
-    weights = begun(consortium, recipe, stage, run.seed, folder)
+    weights = begun(consortium, recipe, run.seed, folder)
     stage = replace(stage, rounds=0) if run.arm == "public" else stage
     public = recipe.public(plan) if stage.public_steps else ()
     model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=public)

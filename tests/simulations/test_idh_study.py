@@ -16,11 +16,17 @@ from fedspine.evaluation.folds import Fold
 from simulations.idh_study.signs import likely, signs
 from simulations.idh_study.study import WAYS, out_of_fold, recipe, summary
 
+BRAINS = dataclasses.replace(
+    recipe(1).brains, data=dataclasses.replace(recipe(1).brains.data, size=32, slices=2), phantoms=4, shown=2
+)
 TINY = dataclasses.replace(
     recipe(1),
     size=32,
     slices=2,
-    segment=dataclasses.replace(recipe(1).segment, steps=2, sample_rate=1.0),
+    brains=BRAINS,
+    segment=dataclasses.replace(
+        recipe(1).segment, steps=2, sample_rate=1.0, pretrain_steps=1, options={"features": [8, 16]}
+    ),
     classify=dataclasses.replace(recipe(1).classify, steps=2, sample_rate=1.0),
 )
 
