@@ -124,7 +124,7 @@ class Runner:
         mean = mean_weights([reply.arrays for reply in replies.values()], [patients[name] for name in replies])
         progress.arrays = {**progress.arrays, **next_weights(stage, progress.arrays, mean, progress.memory)}
         if stage.public_steps:
-            progress.arrays = public_steps(self.plan, stage, task, progress.arrays, public, number)
+            progress.arrays = public_steps(self.plan, stage, task, progress.arrays, public, number, progress.memory)
         self._keep_diverse(progress, stage, task, before, number)
         note_average(stage, progress.arrays, progress.memory)
 

@@ -122,11 +122,16 @@ def public_steps(
     weights: Mapping[str, Tensor],
     patients: Sequence[PatientTensors],
     number: int,
+    memory: dict[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return `weights` after the server's own steps of round `number` on public or made `patients`."""
+    """Return `weights` after the server's own steps of round `number` on public or made `patients`.
+
+    `memory` keeps their optimiser's moments from round to round and is changed.
+    """
     model = task.build()
     model.load_state_dict(dict(weights))
-    teach(task, model, patients, stage, public_generator(plan.seed, "public", stage.name, number))
+    draws = public_generator(plan.seed, "public", stage.name, number)
+    teach(task, model, patients, stage, draws, number, memory)
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 

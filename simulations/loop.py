@@ -109,7 +109,8 @@ def train(
         current = {**current, **next_weights(stage, current, mean, memory)}
         if stage.public_steps:
             load_weights(pupil, current)
-            teach(task, pupil, public, stage, public_generator(seed, "public", stage.name, number))
+            draws = public_generator(seed, "public", stage.name, number)
+            teach(task, pupil, public, stage, draws, number, memory)
             current = _copied(pupil)
         note_average(stage, current, memory)
         if watch:

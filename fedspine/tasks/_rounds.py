@@ -140,18 +140,47 @@ def pretrain(
 
 
 def teach(
-    task: Trained, model: nn.Module, patients: Sequence[PatientTensors], stage: Stage, draws: torch.Generator
+    task: Trained,
+    model: nn.Module,
+    patients: Sequence[PatientTensors],
+    stage: Stage,
+    draws: torch.Generator,
+    number: int,
+    memory: dict[str, Tensor],
 ) -> None:
     """Take the stage's `public_steps` on public or made `patients`, on the weights that patients train, without noise.
 
     Their gradients are functions of public and released values (post-processing). They pull the weights back from
     where noise has carried them, as added public gradients do (Amid et al. 2022), at the server and once for all sites.
+
+    Args:
+        task: what is trained.
+        model: changed in place.
+        patients: public or made.
+        stage: steps, rate, schedule.
+        draws: public randomness.
+        number: of the round, from 1.
+        memory: the optimiser's moments from round to round, changed: a few steps of an Adam that has just begun are
+            steps of full length whichever way, and undo what patients taught.
     """
     optimiser = optimiser_of(task, model, stage.pretrain_rate)
+    set_rate(optimiser, stage, number)
+    _recall(optimiser, model, memory)
     chosen = task.private_parameters(model)
     model.train()
     for step in range(stage.public_steps):
         _public_step(task, model, optimiser, chosen, patients, stage, draws, step)
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            memory[f"public.{key}.{name}"] = value.detach().clone()
+
+
+def _recall(optimiser: torch.optim.Adam, model: nn.Module, memory: Mapping[str, Tensor]) -> None:
+    """Give the optimiser the moments that `teach` left in `memory`."""
+    for name, parameter in model.named_parameters():
+        known = {key: memory.get(f"public.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+        if known["step"] is not None:
+            optimiser.state[parameter] = {key: value.clone() for key, value in known.items() if value is not None}
 
 
 def _public_step(

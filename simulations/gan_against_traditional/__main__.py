@@ -19,7 +19,7 @@ import torch
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.plans.default import phantom_data
 from simulations.gan_against_traditional.arms import Study
-from simulations.gan_against_traditional.cells import TASKS, Result, add_result, cells, load_results
+from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
 
@@ -35,7 +35,8 @@ def main() -> None:
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
     done = load_results(file)
-    wanted = list(cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds))
+    every = cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds)
+    wanted = [cell for cell in every if cell.regime in asked.regimes]
     for number, cell in enumerate(wanted, 1):
         if cell in done:
             continue
@@ -71,6 +72,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--epsilons", nargs="+", type=float, default=[0.0, 8.0], help="0 for no privacy")
     parser.add_argument("--generator", choices=GENERATORS, default=GENERATORS[0])
     parser.add_argument("--body", choices=BODIES, default=BODIES[0], help="what generators begin with: of --data")
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--seeds", type=int, default=5)
     return parser.parse_args()
 
