@@ -105,7 +105,8 @@ class Stage:
         noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
-        schedule: of `learning_rate` over the rounds: `"constant"`, or `"cosine"`, falling towards 0 (Loshchilov 2017).
+        schedule: of `learning_rate`, and of `pretrain_rate` in `public_steps`, over the rounds: `"constant"`, or
+            `"cosine"`, falling towards 0 (Loshchilov 2017).
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
         augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.

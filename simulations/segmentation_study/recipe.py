@@ -13,7 +13,7 @@ from fedspine.config import DataPlan, Plan, Stage
 DELTA = 1e-4
 """At which every epsilon of the study is stated."""
 
-SMALL: Mapping[str, Any] = {"features": [8, 16, 32, 64], "dropped": 0.1}
+SMALL: Mapping[str, Any] = {"features": [16, 32, 64, 64], "unshuffle": 2, "dropped": 0.1}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Recipe:
             learning_rate=2e-3,
             schedule="cosine",
             trained="all",
-            pretrain_steps=320,
-            pretrain_rate=1e-2,
+            pretrain_steps=1500,
+            pretrain_rate=4e-3,
             options=SMALL,
         )
     )
@@ -55,14 +55,14 @@ class Recipe:
             clip=0.1,
             schedule="cosine",
             trained="norms and head",
-            pretrain_steps=320,
-            pretrain_rate=1e-2,
+            pretrain_steps=1500,
+            pretrain_rate=4e-3,
             average=0.7,
             options=SMALL,
         )
     )
 
-    phantoms: int = 160
+    phantoms: int = 800
     shown: int = 6
 
     def public(self, plan: Plan) -> list[PatientTensors]:
@@ -103,7 +103,7 @@ def axial_brain() -> Recipe:
         augment="traditional",
         options=BRAIN,
     )
-    plain = replace(begun, rounds=24, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
+    plain = replace(begun, rounds=20, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
     private = replace(
         begun,
         rounds=5,

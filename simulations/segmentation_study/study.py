@@ -110,7 +110,7 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
     weights = begun(consortium, recipe, run.seed, folder)
-    stage = replace(stage, rounds=0) if run.arm == "public" else stage
+    stage = replace(stage, rounds=0, average=0.0) if run.arm == "public" else stage
     public = recipe.public(plan) if stage.public_steps else ()
     model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=public)
     found = []
