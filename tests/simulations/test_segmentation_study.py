@@ -23,7 +23,7 @@ def recipe() -> Recipe:
     short: dict[str, Any] = {"rounds": 1, "steps": 2, "pretrain_steps": 1, "options": TINY}
     data = DataPlan(contrasts=("T1", "FLAIR"), size=32, slices=2)
     return replace(
-        whole, data=data, plain=replace(whole.plain, **short), private=replace(whole.private, **short), phantoms=4
+        whole, data=data, plain=replace(whole.plain, **short), private=replace(whole.private, **short), phantoms=12
     )
 
 
