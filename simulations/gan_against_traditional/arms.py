@@ -25,9 +25,9 @@ from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
 from simulations.loop import Weights, start, train
 
-ROUNDS, LOCAL, PUBLIC = 60, 5, 5
+ROUNDS, LOCAL, PUBLIC = 50, 5, 5
 AT_ONCE = 2
-"""Patients a step and site, expected; with fewer patients than twice that, half of them."""
+"""Patients a step and site, expected, on average over sites; at most half of everybody."""
 
 MADE = 160
 """Made patients, or phantoms, that the public steps draw from, of as many slices as a real one has."""
@@ -75,7 +75,7 @@ class Study:
         return found
 
     def _scores(self, cell: Cell, sites: Sites, mark: str) -> Scores:
-        plan = self._priced(cell, min(map(len, sites)))
+        plan = self._priced(cell, sum(map(len, sites)) / len(sites))
         stage = plan.find(cell.task)
         task = make(plan, stage, {})
         assert isinstance(task, Trained)
@@ -88,9 +88,9 @@ class Study:
                     found.setdefault(metric + mark, {}).setdefault(site.name, []).append(value)
         return found
 
-    def _priced(self, cell: Cell, fewest: int) -> Plan:
+    def _priced(self, cell: Cell, patients: float) -> Plan:
         """Return the cell's plan: the network's stage, after the generator's where the arm has one, noise solved."""
-        rate = min(1.0, AT_ONCE / fewest) if fewest > 2 * AT_ONCE else 0.5
+        rate = min(0.5, AT_ONCE / patients)
         generator = (replace(self.generator, sample_rate=rate),) if cell.arm in WITH_MADE else ()
         privacy = PrivacyPlan("gaussian" if cell.epsilon else "none", cell.epsilon or 1.0, DELTA)
         return calibrate(
