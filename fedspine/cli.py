@@ -166,7 +166,9 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds a folder per site; phantoms if left out.")
     ] = None,
-    plan: Annotated[str, typer.Option(help="The plan: a TOML file, or a name such as default or lung.")] = "default",
+    plan: Annotated[
+        str, typer.Option(help="The plan: a TOML file, or a name such as default, lung or brain.")
+    ] = "default",
     engine: Annotated[Engine, typer.Option(help="Where the sites run.")] = Engine.inprocess,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/DATE-TIME if left out. A cut-off run goes on.")
@@ -187,6 +189,8 @@ def simulate(
     if folder.exists() and not folder.is_dir():
         raise InputError("--out must be a folder", "a file", "name another place")
     if data is None:
+        if agreed.data.body not in set(Body):
+            raise InputError("a plan of heads needs site folders", "no --data", "name a folder of them with --data")
         body = Body.lung if agreed.data.contrasts == ("CT",) else Body.spine
         if body is Body.spine:
             agreed = replace(agreed, data=phantom_data(agreed.data))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from fedspine.cli import app
 from fedspine.cohort.patient import Patient
-from fedspine.config import DataPlan, Plan, Stage, check_plan
-from fedspine.errors import ConfigError
+from fedspine.config import DataPlan, Plan, Stage, check_plan, load_plan
+from fedspine.errors import ConfigError, InputError
 from fedspine.phantom.brain.anatomy import draw_view
 from fedspine.phantom.brain.template import template
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.public import public_patients
 from fedspine.phantom.variation import Recipe, crossed, fresh, grown_from, varied
+from fedspine.plans.shipped import find_plan
 
 CONTRASTS = ("T1", "FLAIR", "STIR")
 SHAPE = (5, 64, 64)
@@ -93,3 +96,11 @@ def test_a_plan_that_asks_for_another_body_is_refused() -> None:
     plan = Plan("p", data=DataPlan(contrasts=("T1",), body="brian"), stage=(Stage("segment", "s"),))
     with pytest.raises(ConfigError, match="brain"):
         check_plan(plan)
+
+
+def test_the_shipped_plan_is_sound_and_asks_for_site_folders() -> None:
+    plan = check_plan(load_plan(find_plan("brain")))
+    assert plan.data.body == "brain"
+    found = CliRunner().invoke(app, ["simulate", "--plan", "brain"])
+    assert isinstance(found.exception, InputError)
+    assert "--data" in str(found.exception)

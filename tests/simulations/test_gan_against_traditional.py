@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
@@ -137,3 +138,25 @@ def test_a_network_that_finds_nothing_and_one_that_finds_all_score_as_they_deser
     assert patient.lesion is not None
     share = float(patient.lesion.mean())
     assert found[50.0]["dice"] == pytest.approx(2 * share / (1 + share), abs=1e-5)
+
+
+def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() -> None:
+    made = [
+        PatientTensors(
+            torch.full((1, 2, 4, 4), float(i)),
+            torch.tensor([1.0, float(i != 1)]),
+            torch.full((1, 1, 4, 4), float(i % 2)),
+            0,
+            torch.zeros(0),
+            torch.zeros(0),
+        )
+        for i in range(5)
+    ]
+    first, second = arms.stacked(made, 3)
+    assert first.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert first.mask is not None
+    assert first.mask[:, 0, 0, 0].tolist() == [0, 1, 0]
+    assert first.present.tolist() == [1, 0]
+    assert not bool(first.images[:, 1].any())
+    assert len(second.images) == 2
+    assert arms.stacked([first], 3) == [first]
