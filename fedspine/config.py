@@ -29,9 +29,7 @@ STEPS = dict.fromkeys(("isolate-body", "isolate-lung"), "isolation") | dict.from
 STEPS |= {"scale": "scale", "clahe": "clahe"}
 """What may be done to a CT image, by kind, in the order that steps must stand in; see `cohort.steps`."""
 
-BODIES = ("spine", "brain")
-"""What public MR phantoms can show."""
-
+BODIES = ("spine", "brain")  # what public MR phantoms can show
 PARTS = ("all", "adapters", "norms and head", "head")
 """Which weights patients may train; see `networks.parts`."""
 
@@ -40,8 +38,7 @@ SCHEDULES = ("constant", "cosine")
 SERVER_RULES = ("average", "adam")
 """FedAvg (McMahan 2017), or FedAdam (Reddi 2021) on the step from the old weights to the sites' mean."""
 
-HELD_OUT = "held-out"
-TRAIN = "train"
+HELD_OUT, TRAIN = "held-out", "train"
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,7 @@ class DataPlan:
         markers: the omics columns that the pseudo-genomic score summarises (after standardising, by their mean).
         size, slices: pixels of the square in-plane grid; slices used per patient.
         held_out: share of patients kept from training, for `evaluate`.
-        levels: part of the spine that public phantoms show, such as "C1-S1", "T1-T12" or "L5"; hospitals' images are
-            used whatever they show.
+        levels: part of the spine that public phantoms show, such as "C1-S1" or "L5"; hospitals may show any.
         steps: what is done to CT images before, some of `STEPS`.
         structures: what mask values 1, 2, … stand for; without it, whatever is not 0 is the lesion.
         body: what public phantoms show, one of `BODIES`; where all contrasts are CT, they are chests.
@@ -105,8 +101,7 @@ class Stage:
         noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
-        schedule: of `learning_rate`, and of `pretrain_rate` in `public_steps`, over the rounds: `"constant"`, or
-            `"cosine"`, falling towards 0 (Loshchilov 2017).
+        schedule: over the rounds, of `learning_rate` and of `public_steps`: `"constant"`, or `"cosine"`, falling to 0.
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
         augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
