@@ -117,7 +117,7 @@ def axial_brain() -> Recipe:
         rounds=5,
         steps=4,
         sample_rate=1.0,
-        learning_rate=0.15,
+        learning_rate=0.05,
         clip=0.1,
         average=0.6,
         trained="head",  # 68 weights: with the norms 2,500, more than sites of 5 to 18 patients can carry
