@@ -80,6 +80,8 @@ class Study:
         task = make(plan, stage, {})
         assert isinstance(task, Trained)
         public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
+        if cell.task == "segment":
+            public = stacked(public, plan.data.slices)
         model = train(task, plan, stage, sites, start(task, stage, (), cell.seed), seed=cell.seed, public=public)
         found: Scores = {}
         for site in self.sites:
@@ -114,8 +116,7 @@ class Study:
         assert isinstance(task, Generative)
         model: nn.Module = train(task, plan, stage, sites, self._start(plan, stage, task), seed=plan.seed)
         with torch.no_grad():
-            slices = task.synthetic(model, MADE * plan.data.slices, public_generator(plan.seed, "made"))
-        return stacked(slices, plan.data.slices)
+            return task.synthetic(model, MADE * plan.data.slices, public_generator(plan.seed, "made"))
 
     def _start(self, plan: Plan, stage: Stage, task: Trained) -> Weights:
         """Return the generator's weights before it sees a patient: of a seed the same for every arm and amount."""
@@ -129,7 +130,8 @@ class Study:
 def stacked(made: Sequence[PatientTensors], slices: int) -> list[PatientTensors]:
     """Return made patients of `slices` slices each, of as many made ones with one slice; volumes as they are.
 
-    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent.
+    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent,
+    and so is the class, for slices of several classes meet: only for tasks that do not ask for it.
     """
     if any(len(one.images) > 1 for one in made):
         return list(made)
@@ -141,7 +143,8 @@ def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
     present = torch.stack([one.present for one in group]).amin(0)
     images = torch.cat([one.images for one in group]) * present[:, None, None]
     masks = [one.mask for one in group if one.mask is not None]
-    return replace(group[0], images=images, present=present, mask=torch.cat(masks) if masks else None)
+    whole = torch.cat(masks) if masks else None
+    return replace(group[0], images=images, present=present, mask=whole, label=-1)
 
 
 def network_stage(cell: Cell, rate: float) -> Stage:

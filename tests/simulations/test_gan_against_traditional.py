@@ -146,7 +146,7 @@ def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() 
             torch.full((1, 2, 4, 4), float(i)),
             torch.tensor([1.0, float(i != 1)]),
             torch.full((1, 1, 4, 4), float(i % 2)),
-            0,
+            i % 3,
             torch.zeros(0),
             torch.zeros(0),
         )
@@ -159,4 +159,5 @@ def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() 
     assert first.present.tolist() == [1, 0]
     assert not bool(first.images[:, 1].any())
     assert len(second.images) == 2
+    assert first.label == second.label == -1
     assert arms.stacked([first], 3) == [first]
