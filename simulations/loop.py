@@ -8,6 +8,7 @@ optimiser that each site keeps between rounds, and the noise; only messages, led
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
+from fedspine.errors import InputError
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
@@ -57,15 +59,44 @@ def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed:
     return _copied(model)
 
 
+def same_recipe(file: Path, recipe: object) -> None:
+    """Keep what results are made with beside them, in `file`.
+
+    Raises:
+        InputError: if those that are there were made otherwise.
+    """
+    if file.exists() and file.read_text("utf-8") != repr(recipe):
+        raise InputError("a table must hold runs of one recipe", "another recipe's", "name another place with --out")
+    file.write_text(repr(recipe), encoding="utf-8")
+
+
 def kept_start(
-    task: Trained, plan: Plan, stage: Stage, draw: Callable[[], Sequence[PatientTensors]], seed: int, folder: Path
+    task: Trained,
+    plan: Plan,
+    stage: Stage,
+    draw: Callable[[], Sequence[PatientTensors]],
+    drawn: object,
+    seed: int,
+    folder: Path,
 ) -> dict[str, Tensor]:
-    """Return what `start` gives, from `folder` if it was made there before; `draw` gives the phantoms if it was not."""
+    """Return what `start` gives, from `folder` if it was made there before.
+
+    Args:
+        task: with its settings.
+        plan: grid and seed of the phantoms.
+        stage: of public steps, their rate and augmentation.
+        draw: gives the phantoms, and is called only where there is no start yet.
+        drawn: whatever else tells these phantoms from others, such as their number.
+        seed: of weights and steps.
+        folder: where starts are kept.
+    """
     grid = replace(plan.data, slices=0, classes=(), omics=(), markers=())
-    parts = (stage.pretrain_steps, stage.pretrain_rate, stage.augment, task, grid, seed)
+    parts = (stage.pretrain_steps, stage.pretrain_rate, stage.augment, task, grid, plan.seed, drawn, seed)
     file = folder / f"start-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
     if not file.exists():
-        save_file(start(task, stage, draw(), seed), file)
+        partial = file.with_suffix(f".{os.getpid()}")
+        save_file(start(task, stage, draw(), seed), partial)
+        partial.replace(file)
     return load_file(file)
 
 

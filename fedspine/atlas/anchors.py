@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.tensors import PatientTensors, to_tensors
-from fedspine.config import Plan
+from fedspine.config import DataPlan, Plan
 from fedspine.harmony.features import features
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.public import public_patients
@@ -43,7 +43,7 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
 def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[PatientTensors]:
     """Return phantoms on the plan's grid, with its classes and its omics columns; see `phantoms`."""
     data = plan.data
-    tensors = [to_tensors(_relabelled(patient, data.classes), OMICS_COLUMNS, data) for patient in patients]
+    tensors = [to_tensors(_relabelled(patient, data), OMICS_COLUMNS, data) for patient in patients]
     foreign = torch.tensor([name not in OMICS_COLUMNS for name in data.omics])
     if bool(foreign.any()):
         random = np.random.default_rng([plan.seed, purpose])
@@ -54,15 +54,19 @@ def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[Patie
     return tensors
 
 
-def _relabelled(patient: Patient, classes: tuple[str, ...]) -> Patient:
+def _relabelled(patient: Patient, data: DataPlan) -> Patient:
     """Return the phantom with a class of the plan.
 
     Where the plan's classes are all foreign, the phantoms' own take their places in turn: what tells them apart is
-    learned in pre-training, what they mean only from patients.
+    learned in pre-training, what they mean only from patients. Of heads only those with a tumour do: whoever names
+    classes of gliomas has no patient without one.
     """
+    classes = data.classes
     if not classes or patient.label is None or set(classes) & set(CLASSES):
         return patient
-    return replace(patient, label=classes[CLASSES.index(patient.label) % len(classes)])
+    own = CLASSES[1:] if data.body == "brain" else CLASSES
+    label = classes[own.index(patient.label) % len(classes)] if patient.label in own else None
+    return replace(patient, label=label)
 
 
 _ROWS: WeakKeyDictionary[PatientTensors, tuple[Tensor, Tensor]] = WeakKeyDictionary()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fedspine.config import Plan, Stage
+from fedspine.phantom.brain.look import BRAIN_CONTRASTS
 from fedspine.phantom.scanner import EVERY_CONTRAST
 from fedspine.tasks import dcgan, phantom_gan
 from fedspine.tasks._adversarial import Adversarial, Options
@@ -16,8 +17,8 @@ from fedspine.tasks._task import Shared
 
 __all__ = ["Options", "public", "task"]
 
-KNOWN = frozenset((*EVERY_CONTRAST, "CT"))
-"""Contrasts of which phantoms have images."""
+KNOWN = {"spine": frozenset((*EVERY_CONTRAST, "CT")), "brain": frozenset((*BRAIN_CONTRASTS, "CT"))}
+"""Contrasts of which phantoms have images, by body; those of a plan with CT alone are chests."""
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
@@ -31,4 +32,4 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
 
 
 def _known(plan: Plan) -> bool:
-    return any(name.split(" ")[0] in KNOWN for name in plan.data.contrasts)
+    return any(name.split(" ")[0] in KNOWN[plan.data.body] for name in plan.data.contrasts)

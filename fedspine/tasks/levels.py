@@ -235,6 +235,8 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     if not plan.data.contrasts:
         raise ConfigError("levels need images", "a plan without contrasts", "name some")
+    if plan.data.body != "spine":
+        raise ConfigError("levels need spines", f"a plan whose body is '{plan.data.body}'", "leave `body` out")
     first, last = parse_levels(plan.data.levels)
     middle = (first + min(last, len(VERTEBRAE) - 1)) / 2
     return FindLevels(

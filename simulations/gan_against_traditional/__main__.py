@@ -18,10 +18,11 @@ import torch
 
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.plans.default import phantom_data
-from simulations.gan_against_traditional.arms import Study
+from simulations.gan_against_traditional.arms import AT_ONCE, LOCAL, MADE, PUBLIC, ROUNDS, UNET, Study
 from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
+from simulations.loop import same_recipe
 
 GENERATORS = ("phantom_gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
 SIZE, SLICES = 64, 3
@@ -30,10 +31,13 @@ SIZE, SLICES = 64, 3
 def main() -> None:
     """Run what is missing, and write the report."""
     asked = _asked()
+    if asked.data is None and asked.body != BODIES[0]:
+        raise SystemExit("--body is of the patients in --data; phantom hospitals show spines")
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
+    same_recipe(asked.out / "recipe.txt", (study.plan.data, ROUNDS, LOCAL, PUBLIC, AT_ONCE, MADE, UNET))
     done = load_results(file)
     every = cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds)
     wanted = [cell for cell in every if cell.regime in asked.regimes]

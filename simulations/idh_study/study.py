@@ -6,14 +6,15 @@
 none trained on the patients that it is tested on. The signs are the literature's, but these three were kept out of
 nineteen measures after a look at all patients under true masks: their figures are on the kind side.
 
-- `signs`: a U-Net (`segment`) learns masks from the training patients and finds the lesion of each test patient; a
-  logistic regression reads the three signs of `signs` there. Training patients' signs are read under their masks.
+- `signs`: a U-Net (`segment`) that begins with phantom heads, as in the segmentation study, learns masks from the
+  training patients and finds the lesion of each test patient; a logistic regression reads the three signs of `signs`
+  there. Training patients' signs are read under their masks.
 - `network`: `classify`, whose heat map learns from the training patients' masks.
 - `both`: the mean of the two log-odds.
 
 `signs, true masks` reads the test patients' signs under masks that someone drew: not images alone, a reference only.
-An AUC is of all patients' out-of-fold scores, for each seed (of folds, weights and sampling), and the interval, over
-patients, is of the scores averaged over seeds. Folds that `FOLDER` holds are not trained again.
+An AUC is of all patients' out-of-fold scores, for each seed, and the interval, over patients, is of the scores averaged
+over seeds. Folds that `FOLDER` holds are not trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ from fedspine.tasks._task import make
 from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
 from simulations.idh_study.signs import CONTRASTS, likely, signs
-from simulations.loop import kept_start, start, train
+from simulations.loop import kept_start, same_recipe, start, train
 from simulations.segmentation_study.recipe import Recipe as Brains
 from simulations.segmentation_study.recipe import axial_brain
 
@@ -105,7 +105,7 @@ def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
 
 
 def out_of_fold(
-    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, way: str, kept: Path | None = None
+    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, way: str, kept: Path
 ) -> dict[str, Scores]:
     """Return what `WAYS[way]` gives for each patient (patient,), each from a fold that did not train on them.
 
@@ -113,20 +113,18 @@ def out_of_fold(
         patients: all with images; those without a class train the masks and are scored too, and not counted.
         chosen: the recipe.
         folds: how many.
-        seed: of folds, weights and sampling.
+        seed: of folds and sampling, and of the weights of `network`.
         way: one of `WAYS`.
-        kept: folder of folds that are done.
+        kept: folder of folds that are done, and of the U-Net's start.
     """
     scores: dict[str, Scores] = {}
     for fold in patient_folds([p.label for p in patients], folds, seed=seed):
         known, asked = [patients[i] for i in fold.train], [patients[i] for i in fold.test]
-        file = None if kept is None else kept / f"{way}-seed{seed}-fold{fold.name}of{folds}.json"
-        if file is not None and file.exists():
+        file = kept / f"{way}-seed{seed}-fold{fold.name}of{folds}.json"
+        if file.exists():
             found = {arm: np.array(values) for arm, values in json.loads(file.read_text()).items()}
         else:
-            with TemporaryDirectory() as nowhere:
-                found = WAYS[way](known, asked, chosen, seed, Path(nowhere) if kept is None else kept)
-        if file is not None:
+            found = WAYS[way](known, asked, chosen, seed, kept)
             file.write_text(json.dumps({arm: values.tolist() for arm, values in found.items()}))
         for arm, values in found.items():
             scores.setdefault(arm, np.full(len(patients), np.nan))[list(fold.test)] = values
@@ -143,7 +141,7 @@ def by_signs(
     plan, stage = chosen.plan("signs"), chosen.segment
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
-    weights = kept_start(task, plan, stage, lambda: chosen.brains.public(plan), 0, kept)
+    weights = kept_start(task, plan, stage, lambda: chosen.brains.public(plan), chosen.brains.drawn, 0, kept)
     model = train(task, plan, stage, [known], weights, seed=seed)
     labelled = [p for p in known if p.label >= 0 and p.mask is not None]
     regression = make_pipeline(
@@ -215,13 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
-    parser.add_argument("--out", type=Path, help="folder for the scores of every fold")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the scores of every fold")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     chosen = recipe(asked.rounds)
     patients = {way: read_sites(asked.sites, chosen.plan(way)) for way in asked.ways}
-    if asked.out:
-        asked.out.mkdir(parents=True, exist_ok=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    same_recipe(asked.out / "recipe.txt", chosen)
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     by_seed = []
     for seed in seeds:

@@ -58,8 +58,6 @@ class Recipe:
             clip=0.1,
             schedule="cosine",
             trained="norms and head",
-            pretrain_steps=1500,
-            pretrain_rate=4e-3,
             average=0.7,
             options=SMALL,
         )
@@ -67,6 +65,11 @@ class Recipe:
 
     phantoms: int = 800
     shown: int = 6
+
+    @property
+    def drawn(self) -> tuple[int, int, int]:
+        """What tells the phantoms to begin with from those of another recipe."""
+        return self.phantoms, self.shown, LEAST
 
     def public(self, plan: Plan) -> list[PatientTensors]:
         """Return what both stages begin with: phantoms that show a lesion.
@@ -98,7 +101,7 @@ def axial_brain() -> Recipe:
     """Return the recipe for axial brain slices of 128² with a tumour: FLAIR, and T1 with and without contrast agent.
 
     The finest level is left out by sub-pixel convolution, which makes a step about four times as quick; a step sees
-    four slices of about a tenth of the patients, or with privacy of all. Every arm begins with phantom heads.
+    four slices of about a tenth of the patients, or with privacy eight of all. Every arm begins with phantom heads.
     """
     data = DataPlan(contrasts=("T1", "FLAIR", "T1c"), size=128, slices=64, body="brain")
     begun = Stage(
@@ -120,6 +123,7 @@ def axial_brain() -> Recipe:
         learning_rate=0.05,
         clip=0.1,
         average=0.6,
+        pretrain_steps=0,
         trained="head",  # 68 weights: with the norms 2,500, more than sites of 5 to 18 patients can carry
         options={**BRAIN, "dropped": 0.0, "sampled_slices": 8},
     )

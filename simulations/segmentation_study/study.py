@@ -28,13 +28,12 @@ from fedspine.cohort.prepared import prepared
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, check_plan
-from fedspine.errors import InputError
 from fedspine.evaluation.bootstrap import mean_interval
 from fedspine.evaluation.folds import patient_folds
 from fedspine.evaluation.segmentation import mask_metrics
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
-from simulations.loop import kept_start, priced, train
+from simulations.loop import kept_start, priced, same_recipe, train
 from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
 ARMS = ("public", "pooled", "local", "federated", "private")
@@ -96,7 +95,9 @@ def begun(consortium: Consortium, recipe: Recipe, seed: int, folder: Path) -> di
     plan, stage = consortium.plan, recipe.plain
     made = make(plan, stage, {})
     assert isinstance(made, Segment)
-    return kept_start(replace(made, trained="all"), plan, stage, lambda: recipe.public(plan), seed, folder)
+    return kept_start(
+        replace(made, trained="all"), plan, stage, lambda: recipe.public(plan), recipe.drawn, seed, folder
+    )
 
 
 def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path) -> list[tuple[str, float]]:
@@ -111,8 +112,7 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     assert isinstance(task, Segment)
     weights = begun(consortium, recipe, run.seed, folder)
     stage = replace(stage, rounds=0, average=0.0) if run.arm == "public" else stage
-    public = recipe.public(plan) if stage.public_steps else ()
-    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, public=public)
+    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold)
     found = []
     with torch.no_grad():
         for site, index in tested:
@@ -179,10 +179,7 @@ def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: 
     Raises:
         InputError: if the table was begun with another recipe, which is kept beside it.
     """
-    agreed = out.with_suffix(".recipe.txt")
-    if agreed.exists() and agreed.read_text("utf-8") != repr(recipe):
-        raise InputError("a table must hold runs of one recipe", "another recipe's", "name another file with --out")
-    agreed.write_text(repr(recipe), encoding="utf-8")
+    same_recipe(out.with_suffix(".recipe.txt"), recipe)
     results = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for run in wanted:
         if run.key() not in results:

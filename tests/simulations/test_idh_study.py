@@ -77,9 +77,9 @@ def test_the_likeliest_place_stands_for_a_lesion_that_is_nowhere_likely() -> Non
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_patient_is_scored_once_and_the_scores_get_an_interval(way: str) -> None:
+def test_every_patient_is_scored_once_and_the_scores_get_an_interval(way: str, tmp_path: Path) -> None:
     patients = [patient(i, i % 2, uptake=0.3 * (i % 2)) for i in range(8)]
-    scores = out_of_fold(patients, TINY, 2, 0, way)
+    scores = out_of_fold(patients, TINY, 2, 0, way, tmp_path)
     assert all(np.isfinite(values).all() for values in scores.values())
     found = summary(np.array([p.label for p in patients]), [scores], draws=20)
     assert found.keys() == scores.keys()
@@ -97,13 +97,16 @@ def test_both_is_the_mean_of_the_two_ways() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_known_of_a_patient_does_not_move_that_patients_own_score(
-    way: str, monkeypatch: pytest.MonkeyPatch
+    way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folds = [Fold((0, 1, 2, 3), (4, 5), "1"), Fold((2, 3, 4, 5), (0, 1), "2"), Fold((0, 1, 4, 5), (2, 3), "3")]
     monkeypatch.setattr("simulations.idh_study.study.patient_folds", lambda *args, **settings: folds)
     patients = [patient(i, i % 2, uptake=0.1 * i) for i in range(6)]
     other = [dataclasses.replace(patients[0], label=-1, mask=None), *patients[1:]]
-    one, two = (out_of_fold(some, TINY, 3, 0, way) for some in (patients, other))
+    places = [tmp_path / "one", tmp_path / "two"]
+    for place in places:
+        place.mkdir()
+    one, two = (out_of_fold(some, TINY, 3, 0, way, at) for some, at in zip((patients, other), places, strict=True))
     assert one[way][0] == two[way][0]
     assert one[way][4] != two[way][4]
 

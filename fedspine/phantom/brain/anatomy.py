@@ -62,11 +62,11 @@ def draw_view(random: np.random.Generator, shape: tuple[int, int, int]) -> tuple
     step = (HIGHEST_MM - LOWEST_MM) / slices
     heights = LOWEST_MM + step * (np.arange(slices) + random.uniform())
     down = -(np.arange(rows) - (rows - 1) / 2) * pixel + random.uniform(-26.0, -8.0)
-    across = (np.arange(columns) - (columns - 1) / 2) * pixel + random.normal(0.0, 4.0)
+    across = ((columns - 1) / 2 - np.arange(columns)) * pixel + random.normal(0.0, 4.0)
     z, y, x = np.meshgrid(heights, down, across, indexing="ij")
     affine = np.eye(4)
     affine[:3, :3] = [[0, 0, pixel], [0, pixel, 0], [step, 0, 0]]  # LPS: columns run to the left, rows backwards
-    affine[:3, 3] = -across[-1], -down[0], heights[0]
+    affine[:3, 3] = -across[0], -down[0], heights[0]
     middle = np.array([0.0, -18.0, 10.0], np.float32).reshape(3, 1, 1, 1)
     places = np.stack([x, y, z]).astype(np.float32) - middle
     turned = np.einsum("ij,j...->i...", _turn(random) * random.uniform(0.9, 1.1, 3), places).astype(np.float32) + middle
@@ -90,7 +90,9 @@ def _turn(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def draw_head(random: np.random.Generator, places: Map, affine: NDArray[np.float64], pushed: Map) -> Head:
-    """Return the head at `places`; its brain is what the template shows at `pushed`, where a tumour has moved it to.
+    """Return the head at `places`; its tissues are what the template shows at `pushed`, where a tumour moved them from.
+
+    The skull gives way to nothing: the surface is that of `places`.
 
     Args:
         random: of everything.
@@ -98,9 +100,9 @@ def draw_head(random: np.random.Generator, places: Map, affine: NDArray[np.float
         affine: the view's.
         pushed: like `places`.
     """
-    grey, white, depth = template().at(pushed)
+    grey, white, _ = template().at(pushed)
     pixel = float(affine[0, 2])
-    depth = depth + 1.2 * in_space(random, places, 24.0)
+    depth = template().at(places)[2] + 1.2 * in_space(random, places, 24.0)
     cortex = np.clip((depth + FOLDED_MM + 2) / 14, 0, 1) * (depth < 2)
     folds = np.clip(0.3 * in_plane(random, depth.shape, 7 / pixel), -0.5, 0.5) * cortex
     furrows = 1.5 * np.clip(0.5 * in_plane(random, depth.shape, 9 / pixel), -0.6, 0.9) * cortex

@@ -15,14 +15,17 @@ REACH_MM = 120.0
 """Fields in space are drawn this far from the origin and continue evenly beyond."""
 
 COARSE = 4
-"""Fields in space are smooth: every fourth row and column is computed, and what lies between is filled in."""
+"""Fields in space are smooth: one row and column in so many is computed, and what lies between is filled in."""
 
 _SPREAD = 1.9
-"""What makes the standard deviation of cubic-spline weighted noise about 1."""
+"""Noise that is weighted by cubic splines in three dimensions has a standard deviation of about a third."""
 
 
 def in_space(random: np.random.Generator, places_mm: Map, scale_mm: float) -> Map:
-    """Return a smooth field of standard deviation about 1 at `places_mm` (3, slice, row, column).
+    """Return a smooth field of standard deviation about 0.5 at `places_mm` (3, slice, row, column).
+
+    Whatever is read from it is in these units. It is computed at every `COARSE`th row and column and stretched to the
+    whole side, so that it may lie up to `COARSE - 1` pixels from where it was drawn.
 
     Args:
         random: of the field.

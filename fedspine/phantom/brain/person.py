@@ -15,7 +15,8 @@ from fedspine.phantom.genome import CLASSES
 
 Streams = Mapping[str, np.random.Generator]
 PARTS = ("build", "tumour", "scanner", "noise")
-"""What is drawn from a stream of its own: the view and the head, the tumour, the tones of the contrasts, the rest."""
+"""What is drawn from a stream of its own: the view and the head, the tumour, the tones of the contrasts, the rest, of
+which every contrast has its own part: what is shown in FLAIR is the same whatever else is scanned."""
 
 
 def draw_brain(
@@ -36,12 +37,13 @@ def draw_brain(
     head = draw_head(build, places, affine, places if place is None else pushed(place, places))
     tumour = None if place is None else draw_tumour(growth, place, head, malignant=label == "malignant")
     clutter = draw_clutter(streams["noise"], head)
+    own = dict(zip(BRAIN_CONTRASTS, streams["noise"].spawn(len(BRAIN_CONTRASTS)), strict=True))
     tones: dict[str, Tones] = {}
     volumes = {}
     for contrast in BRAIN_CONTRASTS:
         tones[contrast] = draw_tones(streams["scanner"], contrast, tones.get("T1"))
         if contrast in contrasts:
-            voxels = shown(streams["noise"], head, tumour, clutter, contrast, tones[contrast])
+            voxels = shown(own[contrast], head, tumour, clutter, contrast, tones[contrast])
             volumes[contrast] = Volume(voxels, affine, contrast)
     inside = np.zeros(shape, np.uint8) if tumour is None else (tumour.share > 0.5).astype(np.uint8)
     return Patient(identifier, volumes, Volume(inside, affine, "other"), label)
