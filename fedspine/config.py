@@ -101,7 +101,7 @@ class Stage:
         noise_multiplier: noise standard deviation in units of `clip`; 0 lets `privacy.calibrate` solve for it.
         share: weight of the stage when noise is solved for (twice the share, half the noise).
         learning_rate: of the local optimiser.
-        schedule: over the rounds, of `learning_rate` and of `public_steps`: `"constant"`, or `"cosine"`, falling to 0.
+        schedule: over the rounds, of `learning_rate` and of `public_steps`: `"constant"`, or `"cosine"`, falling.
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
         augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
