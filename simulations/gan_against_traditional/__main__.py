@@ -1,6 +1,6 @@
 """Does a GAN help more than ordinary augmentation? Every arm with the same steps on the same patients.
 
-    python -m simulations.gan_against_traditional [--data SITES] [--out FOLDER]
+    python -m simulations.gan_against_traditional [--data SITES [--body brain]] [--out FOLDER]
 
 `--data` is a folder of site folders; without it phantom hospitals are drawn. Results go to `OUT/results.jsonl`, a line
 a cell: run it again, and it goes on where it stopped. In the end `OUT/report.md` and its plots are written. Scores of
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
+from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
 from simulations.gan_against_traditional.arms import AT_ONCE, LOCAL, MADE, PUBLIC, ROUNDS, UNET, Study
 from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
@@ -32,7 +33,7 @@ def main() -> None:
     """Run what is missing, and write the report."""
     asked = _asked()
     if asked.data is None and asked.body != BODIES[0]:
-        raise SystemExit("--body is of the patients in --data; phantom hospitals show spines")
+        raise InputError("--body must be spine for phantom hospitals", asked.body, "name site folders with --data")
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)

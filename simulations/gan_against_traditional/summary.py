@@ -103,15 +103,16 @@ def _reading() -> str:
 
 
 def _arms_table(results: Results, questions: Iterable[Question]) -> str:
-    differences = f"gan - {AGAINST} | both - {AGAINST}"
+    others = [arm for arm in ARMS if arm != AGAINST]
+    differences = " | ".join(f"{arm} - {AGAINST}" for arm in others)
     lines = [f"| generator | epsilon | real patients a site | seeds | {' | '.join(ARMS)} | {differences} |"]
-    lines.append("|" + "---|" * (len(ARMS) + 6))
+    lines.append("|" + "---|" * (len(ARMS) + len(others) + 4))
     for question in questions:
         task, amount, epsilon, generator = question
         tables = {arm: together(scores(results, question, arm, "federated", FIRST[task])) for arm in ARMS}
         seeds = min((len(table) for table in tables.values()), default=0)
         means = [_said(mean_of(tables[arm])) for arm in ARMS]
-        gains = [_compared(versus(results, question, arm)) for arm in ("gan", "both")]
+        gains = [_compared(versus(results, question, arm)) for arm in others]
         cells = [generator, _epsilon(epsilon), amount or "all", seeds, *means, *gains]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)

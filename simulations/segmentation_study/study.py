@@ -29,6 +29,7 @@ from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, check_plan
 from fedspine.evaluation.bootstrap import mean_interval
+from fedspine.evaluation.comparison import compare
 from fedspine.evaluation.folds import patient_folds
 from fedspine.evaluation.segmentation import mask_metrics
 from fedspine.tasks._task import make
@@ -38,6 +39,9 @@ from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, ph
 
 ARMS = ("public", "pooled", "local", "federated", "private")
 """`public` is where the others begin: what no patient has taught."""
+
+AGAINST = ("pooled", "federated")
+"""Arms that all are compared with, patient by patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,8 @@ def table(results: dict[str, list[tuple[str, float]]]) -> str:
         rows.setdefault(name, []).extend((site, dice) for site, dice in found)
         folds.setdefault(name, set()).add(key.split("fold ")[1])
     sites = sorted({site for found in rows.values() for site, _ in found})
-    lines = [f"| arm | folds | patients | Dice | {' | '.join(sites)} | worst site |", "|---" * (len(sites) + 5) + "|"]
+    heads = ["arm", "folds", "patients", "Dice", *sites, "worst site", *(f"less {other}" for other in AGAINST)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     best = max((name for name in rows if name.startswith("local ")), key=lambda name: _mean(rows[name]), default="")
     for name, found in rows.items():
         estimate = mean_interval(np.array([dice for _, dice in found]))
@@ -158,8 +163,27 @@ def table(results: dict[str, list[tuple[str, float]]]) -> str:
         shown = f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
         cells = " | ".join(f"{value:.3f}" for value in single)
         title = f"{name} (best local)" if name == best else name
-        lines.append(f"| {title} | {len(folds[name])} | {len(found)} | {shown} | {cells} | {min(known):.3f} |")
+        less = " | ".join(_difference(results, name, other) for other in AGAINST)
+        lines.append(f"| {title} | {len(folds[name])} | {len(found)} | {shown} | {cells} | {min(known):.3f} | {less} |")
     return "\n".join(lines)
+
+
+def _difference(results: dict[str, list[tuple[str, float]]], name: str, other: str) -> str:
+    """Return how much better arm `name` is than `other`, paired by the patients that both were tested on."""
+    one, two = (
+        {
+            (key.split(", ", 1)[1], index): dice
+            for key, found in results.items()
+            if key.split(", ")[0] == arm
+            for index, (_, dice) in enumerate(found)
+        }
+        for arm in (name, other)
+    )
+    both = sorted(set(one) & set(two))
+    if not both or name == other:
+        return "-"
+    found = compare(np.array([[one[key] for key in both]]), np.array([[two[key] for key in both]])).difference
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def _mean(found: Sequence[tuple[str, float]]) -> float:

@@ -72,7 +72,7 @@ def _parsed(head: bytes) -> tuple[FileDataset | None, int | None]:
     buffer = io.BytesIO(head)
     try:
         dataset = pydicom.dcmread(buffer, stop_before_pixels=True)
-    except Exception:
+    except Exception:  # of a header that was cut pydicom raises anything; the whole file is read next, and judged then
         return None, None
     place = buffer.tell()
     return dataset, place if _is_pixel_element(head[place : place + 4]) else None
