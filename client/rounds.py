@@ -83,10 +83,10 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     admit(plan, stage, policy, sum(map(len, sides.values())))
     if not 1 <= order.round <= stage.rounds:
         raise ConfigError("a round must be one of the stage's", "another", "send the rounds that the plan names")
-    task = make(plan, stage, order.shared, order.arrays)
+    task, device = _task(order, policy)
     strength = Strength.of(plan, stage)
     patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared))
-    model = _loaded(hospital, task, order) if isinstance(task, Trained) else None
+    model = _loaded(hospital, task, order, device) if isinstance(task, Trained) else None
     schema = schema_of(task, model)
     seed = hospital.noise_seed(policy, plan)
     noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
@@ -109,9 +109,25 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     return Answer(arrays, numbers)
 
 
-def _loaded(hospital: Hospital, task: Trained, order: Order) -> nn.Module:
+def _task(order: Order, policy: Site) -> tuple[Trained | Measured, torch.device]:
+    """Return the stage's task and where it trains: the site's device, for networks of images.
+
+    Raises:
+        ConfigError: if `site.toml` names a device that is not here.
+    """
+    plan, stage = order.plan, order.plan.find(order.stage)
+    task, device = make(plan, stage, order.shared, order.arrays), torch.device(policy.device)
+    if device.type == "cpu" or not isinstance(task, Trained) or getattr(task, "on_cpu", False):
+        return task, torch.device("cpu")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError("device in site.toml must be here", "no such device", 'write device = "cpu", or mend CUDA')
+    moved = {key: value.to(device) for key, value in order.shared.items()}
+    return make(plan, stage, moved, order.arrays), device
+
+
+def _loaded(hospital: Hospital, task: Trained, order: Order, device: torch.device) -> nn.Module:
     """Return the stage's network with the order's weights; what cannot be carried out fails before it costs."""
-    model = task.build()
+    model = task.build().to(device)
     load_weights(model, {**order.arrays, **_own_weights(hospital, order)})
     task.private_parameters(model)
     return model
@@ -128,7 +144,7 @@ def _own_weights(hospital: Hospital, order: Order) -> dict[str, Tensor]:
 
 def _kept_at_home(hospital: Hospital, order: Order, task: Trained, model: nn.Module) -> dict[str, Tensor]:
     """Return the weights that travel, after the others are kept for the next round; the last round ends them."""
-    weights = {key: value.detach() for key, value in model.state_dict().items()}
+    weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     own = {key: value for key, value in weights.items() if not travels(task, key)}
     file = hospital.own_file(order.plan, order.stage)
     if own and order.round < order.plan.find(order.stage).rounds:
@@ -144,7 +160,7 @@ def _optimiser(hospital: Hospital, order: Order, task: Trained, model: nn.Module
     optimiser = optimiser_of(task, model, stage.learning_rate)
     file = hospital.optimiser_file(order.plan, stage.name)
     if order.round > 1 and file.exists():
-        optimiser.load_state_dict(torch.load(file, weights_only=True))
+        optimiser.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     set_rate(optimiser, stage, order.round)
     return optimiser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Site:
         seed: fixes noise and sampling; for tests only, the ledger says so.
         threads: torch threads; 0 means all cores. Networks for few patients are small, and on a machine that is shared,
             threads that wait for each other cost more than they bring.
+        device: where networks of images train, `"cpu"`, `"cuda"` or one of several, `"cuda:1"`. What is measured is
+            measured on the CPU.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -31,6 +34,7 @@ class Site:
     minimum_cohort: int = 2
     seed: int | None = None
     threads: int = 1
+    device: str = "cpu"
 
 
 def load_site(folder: Path) -> Site:
@@ -47,5 +51,7 @@ def _check_site(site: Site) -> Site:
     demand(site.max_epsilon > 0, "max_epsilon in site.toml must be positive", site.max_epsilon, "mend it")
     demand(0 < site.max_delta < 1, "max_delta in site.toml must lie between 0 and 1", site.max_delta, "mend it")
     demand(site.minimum_cohort >= 1, "minimum_cohort in site.toml must be 1 or more", site.minimum_cohort, "mend it")
+    known_device = re.fullmatch(r"cpu|cuda(:\d+)?", site.device) is not None
+    demand(known_device, "device in site.toml must be cpu, cuda or cuda:NUMBER", f"'{site.device}'", "mend it")
     demand(site.threads >= 0, "threads in site.toml must be 0 or more", site.threads, "mend it")
     return site

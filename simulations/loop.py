@@ -48,11 +48,13 @@ def priced(plan: Plan, stage: Stage, epsilon: float | None, delta: float) -> tup
     return solved, solved.stage[0]
 
 
-def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed: int) -> dict[str, Tensor]:
+def start(
+    task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed: int, device: str = "cpu"
+) -> dict[str, Tensor]:
     """Return the weights before round 1: fresh ones from `seed`, after the stage's public steps on `phantoms`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = task.build()
+        model = task.build().to(device)
     if stage.pretrain_steps:
         draws = public_generator(seed, "pretrain", stage.name)
         pretrain(task, model, phantoms, stage, draws)
@@ -110,6 +112,7 @@ def train(
     seed: int,
     public: Sequence[PatientTensors] = (),
     watch: Callable[[int, Weights], None] | None = None,
+    device: str = "cpu",
 ) -> nn.Module:
     """Return the task's network after all rounds of `stage`, in evaluation mode; the same for the same arguments.
 
@@ -122,9 +125,10 @@ def train(
         seed: of sampling, noise and the patients' draws.
         public: phantoms and made patients for the stage's public steps.
         watch: called after every round with its number, from 1, and the averaged weights.
+        device: where networks train; weights are averaged, and the network is returned, on the CPU.
     """
     strength = Strength.of(plan, stage)
-    models, pupil = [task.build() for _ in sites], task.build()
+    models, pupil = [task.build().to(device) for _ in sites], task.build().to(device)
     optimisers = [optimiser_of(task, model, stage.learning_rate) for model in models]
     current, memory = dict(weights), dict[str, Tensor]()
     for number in range(1, stage.rounds + 1):
@@ -147,8 +151,8 @@ def train(
         if watch:
             watch(number, kept_weights(stage, current, memory))
     load_weights(pupil, kept_weights(stage, current, memory))
-    return pupil.eval()
+    return pupil.cpu().eval()
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+    return {key: value.detach().to("cpu", copy=True) for key, value in model.state_dict().items()}

@@ -6,7 +6,8 @@ Everything here looks at one patient alone: normalisation by the patient's own p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +64,15 @@ class PatientTensors:
     def lesion(self) -> Tensor | None:
         """(slice, 1, row, column): where any structure is, for whoever asks only that; the mask itself without any."""
         return self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask.amax(1, keepdim=True)
+
+    def to(self, device: torch.device) -> PatientTensors:
+        """Return the patient on `device`; itself where it is there already."""
+        if self.images.device == device:
+            return self
+        held: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **held)
 
     def with_images(self, images: Tensor, mask: Tensor | None) -> PatientTensors:
         """Return the patient with these images and this mask."""

@@ -47,7 +47,8 @@ def compare(arm: Scores, other: Scores, *, level: float = 0.95, draws: int = DRA
     one seed only patients are drawn, and the interval says nothing of other seeds.
 
     Args:
-        arm: (seed, patient) scores, a patient's once a seed; a patient that one arm lacks (NaN) is left out of both.
+        arm: (seed, patient) scores, a patient's once a seed; what one arm lacks (NaN, such as of a patient who trained
+            under a seed) is left out of both, and a patient whom no seed tests is left out.
         other: the same seeds and patients in the same order.
         level: of the interval.
         draws: of the bootstrap.
@@ -59,7 +60,7 @@ def compare(arm: Scores, other: Scores, *, level: float = 0.95, draws: int = DRA
     if arm.shape != other.shape or arm.ndim != 2:
         raise InputError("two arms must have (seed, patient) scores of the same shape", "others", "pair them")
     both = arm - other
-    both = both[:, np.isfinite(both).all(axis=0)]
+    both = both[:, np.isfinite(both).any(axis=0)]
     seeds, patients = both.shape
     if patients < 2:
         nothing = Estimate(math.nan, math.nan, math.nan)
@@ -67,12 +68,14 @@ def compare(arm: Scores, other: Scores, *, level: float = 0.95, draws: int = DRA
     random = np.random.default_rng(seed)
     by_seed = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     by_patient = random.multinomial(patients, np.full(patients, 1 / patients), size=draws) / patients
-    drawn = np.einsum("ds,sp,dp->d", by_seed, both, by_patient, optimize=True)
+    known, filled = np.isfinite(both).astype(float), np.nan_to_num(both)
+    sums, weights = (np.einsum("ds,sp,dp->d", by_seed, one, by_patient, optimize=True) for one in (filled, known))
+    drawn = sums[weights > 0] / weights[weights > 0]
     low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
     below, above = (int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (min(below, above) + 1) / (draws + 1))
-    difference = Estimate(float(both.mean()), float(low), float(high))
-    rank_p = signed_rank(both.mean(axis=0))
+    p = min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))
+    difference = Estimate(float(np.nanmean(both)), float(low), float(high))
+    rank_p = signed_rank(np.nanmean(both, axis=0))
     return Comparison(difference, p, rank_p, rank_p, patients, seeds)
 
 

@@ -64,7 +64,7 @@ class PatientSum:
         if noise_multiplier > 0:
             for tensor in self.total:
                 noise = generator.standard_normal(tuple(tensor.shape), dtype=np.float32)
-                tensor.add_(torch.from_numpy(np.asarray(noise)), alpha=noise_multiplier * self.clip)
+                tensor.add_(torch.from_numpy(np.asarray(noise)).to(tensor.device), alpha=noise_multiplier * self.clip)
         return self.total
 
 

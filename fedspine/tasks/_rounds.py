@@ -16,6 +16,7 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
 from fedspine.privacy.sgd import private_gradient
+from fedspine.tasks._device import placed, where
 from fedspine.tasks._task import Measured, Trained
 
 NO_NOISE = np.random.default_rng(0)
@@ -86,7 +87,7 @@ def train_round(
 
     Args:
         task: what is trained.
-        model: changed in place.
+        model: changed in place, wherever it is; see `where`.
         optimiser: over all of the model's trainable weights.
         patients: of the stage's fold.
         stage: steps, sampling rate.
@@ -100,7 +101,7 @@ def train_round(
 
     def loss(index: int) -> Tensor | None:
         own = torch.Generator().manual_seed(int(noise.integers(2**63)))
-        return task.patient_loss(model, _view(task, stage, patients[index], own), own)
+        return _loss(task, model, _view(task, stage, patients[index], own), own)
 
     loss_of = guarded(loss, note)
     model.train()
@@ -172,7 +173,7 @@ def teach(
         _public_step(task, model, optimiser, chosen, patients, stage, draws, step)
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
-            memory[f"public.{key}.{name}"] = value.detach().clone()
+            memory[f"public.{key}.{name}"] = value.detach().to("cpu", copy=True)
 
 
 def _recall(optimiser: torch.optim.Adam, model: nn.Module, memory: Mapping[str, Tensor]) -> None:
@@ -180,7 +181,8 @@ def _recall(optimiser: torch.optim.Adam, model: nn.Module, memory: Mapping[str, 
     for name, parameter in model.named_parameters():
         known = {key: memory.get(f"public.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if known["step"] is not None:
-            optimiser.state[parameter] = {key: value.clone() for key, value in known.items() if value is not None}
+            moments = {key: value.to(parameter.device, copy=True) for key, value in known.items() if value is not None}
+            optimiser.state[parameter] = {**moments, "step": moments["step"].cpu()}
 
 
 def _public_step(
@@ -197,7 +199,7 @@ def _public_step(
     released = private_gradient(
         parameters,
         [patients[i] for i in chosen],
-        lambda patient: task.patient_loss(model, _view(task, stage, patient, draws), draws),
+        lambda patient: _loss(task, model, _view(task, stage, patient, draws), draws),
         clip=math.inf,
         noise_multiplier=0.0,
         expected=len(chosen),
@@ -205,6 +207,13 @@ def _public_step(
         generator=NO_NOISE,
     )
     _step(task, model, optimiser, parameters, released.gradients, draws, step)
+
+
+def _loss(task: Trained, model: nn.Module, seen: PatientTensors, draws: torch.Generator) -> Tensor | None:
+    """Return a patient's loss, computed where the network is."""
+    there, own = placed(model, draws)
+    with there:
+        return task.patient_loss(model, seen.to(where(model)), own)
 
 
 def _view(task: Trained, stage: Stage, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
@@ -271,10 +280,13 @@ def _step(
     step: int,
 ) -> None:
     optimiser.zero_grad(set_to_none=True)
-    public = task.public_loss(model, draws, step)
+    there, own = placed(model, draws)
+    with there:
+        public = task.public_loss(model, own, step)
     if public is not None:
         public.backward()  # type: ignore[no-untyped-call]
     for parameter, gradient in zip(private, gradients, strict=True):
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
     optimiser.step()
-    task.after_step(model)
+    with there:
+        task.after_step(model)

@@ -62,6 +62,7 @@ class Encode:
     anchors: Tensor
     anchors_known: Tensor
     loss_bound: float = 5.0
+    on_cpu: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
 
     def build(self) -> Towers:

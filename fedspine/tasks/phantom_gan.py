@@ -10,6 +10,7 @@ Some phantoms travel with the shared values for the sites to train on; made pati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,9 @@ size however faint the critic's advice is: at the critic's own rate it was led a
 
 TRAVELLING, PURPOSE = 48, 6
 """Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
+
+EACH = 4
+"""Slices of a fresh phantom that become made patients: drawing it takes longer than refining them."""
 
 SHADES = 255
 """Grey values of those that travel."""
@@ -84,21 +88,29 @@ class FromPhantoms:
         return Sample(generator(noise, images, masks, some.labels, present), masks, present, some.labels)
 
 
-def slices_of(plan: Plan, frame: Frame, count: int) -> Sample:
-    """Return one slice, or the volume, of each of `count` phantoms; images and masks in uint8.
+def slices_of(plan: Plan, frame: Frame, count: int, each: int = 1) -> Sample:
+    """Return `each` slices, evenly taken, or the volume, of every one of `count` phantoms; images and masks in uint8.
+
+    Of a phantom with a lesion these are slices that show it, and they may be fewer.
 
     Raises:
         ConfigError: if phantoms have none of the plan's contrasts.
     """
     samples = [s for p in phantoms(plan, count, PURPOSE) if (s := real(p, frame, healthy=True)) is not None]
     demand(bool(samples), "phantoms must have one of the plan's contrasts", "none", "use dcgan for such images")
-    middles = [_chosen(sample, torch.tensor([len(sample) // 2])) for sample in samples]
+    some = [_chosen(sample, _evenly(len(sample), each)) for sample in samples]
     return Sample(
-        torch.cat([(SHADES * sample.images).round().to(torch.uint8) for sample in middles]),
-        torch.cat([sample.masks.to(torch.uint8) for sample in middles]),
-        torch.cat([sample.present for sample in middles]),
-        torch.cat([sample.labels for sample in middles]),
+        torch.cat([(SHADES * sample.images).round().to(torch.uint8) for sample in some]),
+        torch.cat([sample.masks.to(torch.uint8) for sample in some]),
+        torch.cat([sample.present for sample in some]),
+        torch.cat([sample.labels for sample in some]),
     )
+
+
+def _evenly(total: int, wanted: int) -> Tensor:
+    """Return at most `wanted` of `total` indices, evenly spread: the middle one if one is wanted."""
+    count = min(total, wanted)
+    return (torch.arange(count) * total + total // 2) // count
 
 
 def _chosen(sample: Sample, which: Tensor) -> Sample:
@@ -117,7 +129,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = options_of(stage, DEFAULTS)
     frame = frame_of(plan, options)
     stock = Sample(*(need(shared, f"{stage.name}.{key}") for key in ("images", "masks", "present", "labels")))
-    maker = FromPhantoms(frame, options, stock)
+    maker, each = FromPhantoms(frame, options, stock), 1 if frame.slices else EACH
     return Adversarial(
         maker=maker,
         losses=LOGISTIC,
@@ -129,5 +141,5 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         spread=lambda: real_spread(plan, frame, shared, healthy=True),
         others=RATES,
         stays=("critic.",),
-        for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, count)),
+        for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, math.ceil(count / each), each)),
     )

@@ -121,7 +121,7 @@ class Segment:
         """Return logits (slice, structure, row, column), the finest first."""
         options = self.options
         images = arranged(patient, options.dimensions, planes=options.presence == "planes")
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
             every: Sequence[Tensor] = model(images, patient.present)
         if options.dimensions == 3:
             every = [one[0].transpose(0, 1) for one in every]

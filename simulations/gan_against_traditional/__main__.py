@@ -19,14 +19,15 @@ import torch
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
-from simulations.gan_against_traditional.arms import AT_ONCE, LOCAL, MADE, PUBLIC, ROUNDS, UNET, Study
+from simulations.gan_against_traditional.arms import AT_ONCE, LOCAL, MADE, PUBLIC, ROUNDS, SLICES, UNET, Study
 from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
 from simulations.loop import same_recipe
 
 GENERATORS = ("phantom_gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
-SIZE, SLICES = 64, 3
+SIZE, READ = 64, 8
+"""Grid of the images, and slices that are read of a patient, evenly."""
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
-    same_recipe(asked.out / "recipe.txt", (study.plan.data, ROUNDS, LOCAL, PUBLIC, AT_ONCE, MADE, UNET))
+    same_recipe(asked.out / "recipe.txt", (study.plan.data, ROUNDS, LOCAL, PUBLIC, AT_ONCE, MADE, SLICES, UNET))
     done = load_results(file)
     every = cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds)
     wanted = [cell for cell in every if cell.regime in asked.regimes]
@@ -55,7 +56,7 @@ def main() -> None:
 
 def open_study(data: Path | None, out: Path, generator: str, body: str = BODIES[0]) -> Study:
     """Return the study over the site folders in `data`, or over phantom hospitals drawn below `out`."""
-    grid = DataPlan(size=SIZE, slices=SLICES, levels=LEVELS, body=body)
+    grid = DataPlan(size=SIZE, slices=READ, levels=LEVELS, body=body)
     plan = Plan("study", data=phantom_data(grid) if data is None else grid, stage=(Stage("segment", "segment"),))
     plan, sites = load_sites(data or drawn_sites(out), plan)
     return Study(check_plan(replace(plan, seed=0)), tuple(sites), generator_stage(generator))

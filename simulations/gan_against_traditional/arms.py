@@ -8,6 +8,7 @@ same epsilon: noise is solved for generator and network together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,14 +26,14 @@ from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
 from simulations.loop import Weights, start, train
 
-ROUNDS, LOCAL, PUBLIC = 50, 5, 5
-AT_ONCE = 2
+ROUNDS, LOCAL, PUBLIC = 100, 10, 10
+AT_ONCE = 1
 """Patients a step and site, expected, on average over sites; at most half of everybody."""
 
-MADE = 160
-"""Made patients, or phantoms, that the public steps draw from, of as many slices as a real one has."""
+MADE, SLICES = 400, 4
+"""Made patients, or phantoms, that the public steps draw from, and slices of a patient, real or made, in a step."""
 
-UNET = {"features": [16, 32, 64, 64], "unshuffle": 2}
+UNET = {"features": [16, 32, 64, 64], "unshuffle": 2, "sampled_slices": SLICES, "precision": "bfloat16"}
 """Quick for its size: see decision 16."""
 
 DELTA = 1e-5
@@ -64,14 +65,14 @@ class Study:
 
         Pooled training holds all patients in one list; local training is one network a site, tested on everybody's.
         """
-        chosen = {site.name: site.some(cell.amount or None, cell.seed) for site in self.sites}
+        chosen = [[site.patients[i] for i in site.some(cell.amount or None, cell.seed)] for site in self.sites]
         if cell.regime == "federated":
-            return self._scores(cell, list(chosen.values()), "")
+            return self._scores(cell, chosen, "")
         if cell.regime == "pooled":
-            return self._scores(cell, [[one for patients in chosen.values() for one in patients]], "")
+            return self._scores(cell, [[one for patients in chosen for one in patients]], "")
         found: Scores = {}
-        for name, patients in chosen.items():
-            found |= self._scores(cell, [patients], f" by {name}")
+        for site, patients in zip(self.sites, chosen, strict=True):
+            found |= self._scores(cell, [patients], f" by {site.name}")
         return found
 
     def _scores(self, cell: Cell, sites: Sites, mark: str) -> Scores:
@@ -81,13 +82,16 @@ class Study:
         assert isinstance(task, Trained)
         public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
         if cell.task == "segment":
-            public = stacked(public, plan.data.slices)
+            public = stacked(public, SLICES)
         model = train(task, plan, stage, sites, start(task, stage, (), cell.seed), seed=cell.seed, public=public)
         found: Scores = {}
         for site in self.sites:
-            for patient in site.test:
-                for metric, value in scores_of(task, model, patient).items():
-                    found.setdefault(metric + mark, {}).setdefault(site.name, []).append(value)
+            trained = site.some(cell.amount or None, cell.seed)
+            for index, patient in enumerate(site.patients):
+                if index not in trained:
+                    for metric, value in scores_of(task, model, patient).items():
+                        nobody = [math.nan] * len(site.patients)
+                        found.setdefault(metric + mark, {}).setdefault(site.name, nobody)[index] = value
         return found
 
     def _priced(self, cell: Cell, patients: float) -> Plan:
@@ -102,7 +106,7 @@ class Study:
     def _public(self, plan: Plan, cell: Cell, sites: Sites, mark: str) -> list[PatientTensors]:
         """Return what the public steps see: what the generator makes, or the phantoms that it was pre-trained on."""
         if cell.arm == "phantoms":
-            return phantoms(plan, MADE, purpose=1)
+            return phantoms(_thin(plan), MADE, purpose=1)
         stage = plan.find(self.generator.name)
         key = f"{cell.seed} {cell.amount} {cell.regime}{mark} {stage}"
         if key not in self._made:
@@ -116,15 +120,20 @@ class Study:
         assert isinstance(task, Generative)
         model: nn.Module = train(task, plan, stage, sites, self._start(plan, stage, task), seed=plan.seed)
         with torch.no_grad():
-            return task.synthetic(model, MADE * plan.data.slices, public_generator(plan.seed, "made"))
+            return task.synthetic(model, MADE * SLICES, public_generator(plan.seed, "made"))
 
     def _start(self, plan: Plan, stage: Stage, task: Trained) -> Weights:
         """Return the generator's weights before it sees a patient: of a seed the same for every arm and amount."""
         key = f"{plan.seed}"
         if key not in self._begun:
             self._begun.clear()
-            self._begun[key] = start(task, stage, phantoms(plan, MADE, purpose=1), plan.seed)
+            self._begun[key] = start(task, stage, phantoms(_thin(plan), MADE, purpose=1), plan.seed)
         return self._begun[key]
+
+
+def _thin(plan: Plan) -> Plan:
+    """Return the plan for phantoms of as many slices as a step takes of a patient."""
+    return replace(plan, data=replace(plan.data, slices=SLICES))
 
 
 def stacked(made: Sequence[PatientTensors], slices: int) -> list[PatientTensors]:

@@ -45,8 +45,8 @@ class Result:
 
     Args:
         cell: what was run.
-        scores: metric to site to a value a tested patient, in the order of the site's list; NaN where undefined. With
-            `regime = "local"` the metric's name ends in the name of the site that trained.
+        scores: metric to site to a value a patient, in the order of the site's list; NaN where undefined, and of those
+            who trained. With `regime = "local"` the metric's name ends in the name of the site that trained.
         seconds: that it took.
     """
 

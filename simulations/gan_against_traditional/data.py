@@ -9,23 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from client.app import site_folders
-from fedspine.cohort.patient import Patient
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors, to_tensors
-from fedspine.config import DataPlan, Plan
+from fedspine.config import Plan
 from fedspine.errors import InputError
 from fedspine.phantom.writer import write_consortium
 from simulations.consortium import completed
 
 PHANTOM_SITES, PHANTOM_PATIENTS = 4, 32
-"""Of the phantom hospitals; a quarter of each is for testing."""
+"""Of the phantom hospitals."""
 
 LEVELS = "T10-S1"
 """What the phantom hospitals scan: the field of view of a lumbar examination, in which a lesion is not a speck."""
 
-TEST_SHARE = 0.25
-FEWEST_TESTED = 2
-"""Patients of every site that are tested, at the least."""
+HELD_SHARE, FEWEST_HELD = 0.25, 2
+"""Of a site's patients, those who never train."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,23 +32,26 @@ class StudySite:
 
     Args:
         name: of the site folder.
-        train: who may train.
-        test: who is tested, the same whatever the seed, so that arms and seeds can be paired.
+        patients: all of them.
+        held: which never train, whatever the seed and the amount.
     """
 
     name: str
-    train: tuple[PatientTensors, ...]
-    test: tuple[PatientTensors, ...]
+    patients: tuple[PatientTensors, ...]
+    held: frozenset[int]
 
-    def some(self, amount: int | None, seed: int) -> list[PatientTensors]:
-        """Return `amount` training patients, another draw for every seed, a larger amount holding the smaller one's.
+    def some(self, amount: int | None, seed: int) -> list[int]:
+        """Return which `amount` patients train; everybody else is tested.
+
+        Another draw for every seed, a larger amount holding the smaller one's.
 
         Args:
-            amount: `None` for all; a site that has fewer gives all.
+            amount: `None` for all that are not held; a site that has fewer gives all of these.
             seed: of the draw.
         """
-        order = np.random.default_rng([seed, len(self.train)]).permutation(len(self.train))
-        return [self.train[index] for index in sorted(order[:amount])]
+        may = [index for index in range(len(self.patients)) if index not in self.held]
+        order = np.random.default_rng([seed, len(may)]).permutation(len(may))
+        return [may[index] for index in sorted(order[:amount])]
 
 
 def drawn_sites(out: Path, seed: int = 0) -> Path:
@@ -76,24 +77,17 @@ def load_sites(folder: Path, plan: Plan) -> tuple[Plan, list[StudySite]]:
     data = completed(plan.data, cohorts)
     sites = []
     for one, cohort in zip(folders, cohorts, strict=True):
-        train, test = _divided(list(cohort.patients))
-        if not train or not test:
+        held = _held([patient.label or "" for patient in cohort.patients])
+        if len(held) >= len(cohort.patients):
             raise InputError(f"site {one.name} must have patients to train and to test", "too few", "leave it out")
-        sites.append(
-            StudySite(one.name, _tensors(train, cohort.omics_columns, data), _tensors(test, cohort.omics_columns, data))
-        )
+        patients = tuple(to_tensors(patient, cohort.omics_columns, data) for patient in cohort.patients)
+        sites.append(StudySite(one.name, patients, held))
     return replace(plan, data=data), sites
 
 
-def _divided(patients: Sequence[Patient]) -> tuple[list[Patient], list[Patient]]:
-    """Return who trains and who tests: a quarter of every label, chosen at random but always alike."""
-    order = np.random.default_rng(len(patients)).permutation(len(patients))
-    shuffled = sorted((patients[index] for index in order), key=lambda patient: patient.label or "")
-    wanted = max(FEWEST_TESTED, round(TEST_SHARE * len(patients)))
-    chosen = {int((index + 0.5) * len(shuffled) / wanted) for index in range(wanted)}
-    train = [patient for index, patient in enumerate(shuffled) if index not in chosen]
-    return train, [shuffled[index] for index in sorted(chosen) if index < len(shuffled)]
-
-
-def _tensors(patients: Sequence[Patient], columns: tuple[str, ...], data: DataPlan) -> tuple[PatientTensors, ...]:
-    return tuple(to_tensors(patient, columns, data) for patient in patients)
+def _held(labels: Sequence[str]) -> frozenset[int]:
+    """Return who never trains: a quarter of every label, chosen at random but always alike."""
+    order = np.random.default_rng(len(labels)).permutation(len(labels)).tolist()
+    shuffled: list[int] = sorted(order, key=lambda index: labels[index])
+    wanted = max(FEWEST_HELD, round(HELD_SHARE * len(labels)))
+    return frozenset(shuffled[min(int((i + 0.5) * len(labels) / wanted), len(labels) - 1)] for i in range(wanted))

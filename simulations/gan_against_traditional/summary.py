@@ -46,8 +46,7 @@ def mean_of(table: Table) -> Estimate:
     """Return the mean over patients of their means over seeds, with its interval over patients."""
     if not table.size:
         return Estimate(math.nan, math.nan, math.nan)
-    known = table[:, np.isfinite(table).all(axis=0)]
-    return mean_interval(known.mean(axis=0))
+    return mean_interval(np.nanmean(table[:, np.isfinite(table).any(axis=0)], axis=0))
 
 
 def versus(results: Results, question: Question, arm: str, other: str = AGAINST) -> Comparison | None:

@@ -104,7 +104,9 @@ def begun(consortium: Consortium, recipe: Recipe, seed: int, folder: Path) -> di
     )
 
 
-def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path) -> list[tuple[str, float]]:
+def scores(
+    consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path, device: str = "cpu"
+) -> list[tuple[str, float]]:
     """Train as `run` says and return (site, Dice) of every held-out patient."""
     training, tested = consortium.split(folds, run.fold)
     lists = [patients for name, patients in training.items() if patients and run.site in ("", name)]
@@ -116,7 +118,7 @@ def scores(consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder:
     assert isinstance(task, Segment)
     weights = begun(consortium, recipe, run.seed, folder)
     stage = replace(stage, rounds=0, average=0.0) if run.arm == "public" else stage
-    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold)
+    model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, device=device)
     found = []
     with torch.no_grad():
         for site, index in tested:
@@ -197,7 +199,9 @@ def consortium_of(recipe: Recipe, folder: Path | None, phantoms: int, sites: int
     return Consortium(plan, members)
 
 
-def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path) -> str:
+def study(
+    consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path, device: str = "cpu"
+) -> str:
     """Do the runs that `out` does not hold yet, adding each when it is done, and return the table.
 
     Raises:
@@ -207,7 +211,7 @@ def study(consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: 
     results = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for run in wanted:
         if run.key() not in results:
-            results[run.key()] = scores(consortium, recipe, run, folds, out.parent)
+            results[run.key()] = scores(consortium, recipe, run, folds, out.parent, device)
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return table(results)
 
@@ -225,6 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sites", type=int, default=4, help="where there are no SITES")
     parser.add_argument("--rounds", type=int, help="of the arms without privacy, instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="where networks train, such as cuda")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -240,4 +245,4 @@ def main() -> None:
     folds, epsilons = chosen.fold or range(1, chosen.folds + 1), chosen.epsilon or (1.0, 3.0, 8.0)
     names = list(consortium.sites)
     wanted = [run for arm in chosen.arm or ARMS for run in runs(arm, names, epsilons, folds, chosen.seed)]
-    print(study(consortium, recipe, wanted, chosen.folds, chosen.out))
+    print(study(consortium, recipe, wanted, chosen.folds, chosen.out, chosen.device))

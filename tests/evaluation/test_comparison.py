@@ -63,6 +63,18 @@ def test_no_difference_is_found_as_often_as_the_level_allows_and_a_true_one_is_f
     assert (better.patients, better.seeds) == (20, 5)
 
 
+def test_where_every_seed_tests_others_chance_alone_is_still_rarely_a_difference() -> None:
+    random = np.random.default_rng(5)
+    false = []
+    for trial in range(200):
+        patients, seeds = random.normal(0, 0.05, (1, 30)), random.normal(0, 0.03, (5, 1))
+        arm = patients + seeds + random.normal(0, 0.05, (5, 30))
+        arm[random.random((5, 30)) < 0.4] = math.nan
+        found = compare(arm, np.zeros((5, 30)), draws=400, seed=trial)
+        false.append(not found.difference.low <= 0 <= found.difference.high)
+    assert np.mean(false) <= 0.1
+
+
 def test_seeds_that_disagree_widen_the_interval() -> None:
     random = np.random.default_rng(3)
     base = random.normal(0, 0.02, (4, 30))
@@ -71,12 +83,13 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert fickle.difference.high - fickle.difference.low > 5 * (steady.difference.high - steady.difference.low)
 
 
-def test_patients_that_one_arm_lacks_are_left_out_of_both() -> None:
+def test_what_one_arm_lacks_is_left_out_of_both() -> None:
     arm, other = np.full((2, 5), 0.6), np.full((2, 5), 0.5)
-    arm[1, 3] = math.nan
+    arm[1, 3], arm[0, 0] = math.nan, 9.0
+    other[:, 0] = math.nan
     found = compare(arm, other, draws=50)
     assert found.patients == 4
-    assert found.difference.value == pytest.approx(0.1)
+    assert [found.difference.value, found.difference.low] == pytest.approx([0.1, 0.1])
     with pytest.raises(InputError, match="same shape"):
         compare(arm, other[:, :4])
 

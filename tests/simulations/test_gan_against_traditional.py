@@ -64,13 +64,13 @@ def test_tested_patients_never_train_and_more_patients_hold_the_fewer_ones(
     sites: tuple[Plan, list[StudySite]],
 ) -> None:
     for site in sites[1]:
-        assert len(site.train) == 6
-        assert len(site.test) == 2
+        assert len(site.patients) == 8
+        assert len(site.held) == 2
         few, more = site.some(2, seed=3), site.some(4, seed=3)
         assert [len(few), len(more)] == [2, 4]
-        assert {id(one) for one in few} < {id(one) for one in more} < {id(one) for one in site.train}
-        assert not {id(one) for one in site.test} & {id(one) for one in site.train}
-        assert {id(one) for one in few} != {id(one) for one in site.some(2, seed=5)} or len(site.train) < 3
+        assert set(few) < set(more) < set(site.some(None, seed=3))
+        assert set(site.some(None, seed=3)) == set(range(8)) - site.held
+        assert len({tuple(site.some(2, seed=seed)) for seed in range(5)}) > 1
 
 
 def test_a_folder_without_sites_is_refused(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_network_that_finds_nothing_and_one_that_finds_all_score_as_they_deser
     plan, hospitals = sites
     task = segment.task(plan, plan.find("segment"), {})
     model = task.build()
-    patient = next(p for site in hospitals for p in site.train if p.lesion is not None and bool(p.lesion.any()))
+    patient = next(p for site in hospitals for p in site.patients if p.lesion is not None and bool(p.lesion.any()))
     head = list(model.parameters())[-1]
     found = {}
     for bias in (-50.0, 50.0):
