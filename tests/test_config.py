@@ -110,6 +110,11 @@ def test_a_site_file_is_strict_and_optional(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('tasks = ["everything"]\n')
     with pytest.raises(ConfigError, match=r"tasks in site\.toml"):
         load_site(tmp_path)
+    (tmp_path / "site.toml").write_text('device = "gpu"\n')
+    with pytest.raises(ConfigError, match="cpu, cuda or cuda:NUMBER"):
+        load_site(tmp_path)
+    (tmp_path / "site.toml").write_text('device = "cuda:1"\n')
+    assert load_site(tmp_path).device == "cuda:1"
     (tmp_path / "site.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_site(tmp_path)

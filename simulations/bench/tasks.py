@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 
 from fedspine.config import TASKS
 from simulations.bench.memory import PeakMemory, pss_mb
@@ -29,8 +30,18 @@ def trained_tasks() -> list[str]:
     return [name for name, module in modules.items() if not hasattr(module, "MEASURES")]
 
 
-def step_of(name: str, kind: str) -> dict[str, float]:
-    """Return seconds and peak memory (MB beyond the idle process) of a step of task `name` on six phantoms of 64²."""
+def step_of(
+    name: str, kind: str, device: str = "cpu", size: int = 64, options: Mapping[str, object] | None = None
+) -> dict[str, float]:
+    """Return seconds and peak memory (MB beyond the idle process) of a step of task `name` on six phantoms.
+
+    Args:
+        name: of the task.
+        kind: one of `KINDS`.
+        device: where the network is; memory is the CPU's in any case.
+        size: of the phantoms' slices.
+        options: of the stage.
+    """
     import numpy as np
     import torch
 
@@ -38,18 +49,22 @@ def step_of(name: str, kind: str) -> dict[str, float]:
     from fedspine.config import DataPlan, Plan, Stage
     from fedspine.plans.default import phantom_data
     from fedspine.privacy.sgd import private_gradient
+    from fedspine.tasks._device import placed
     from fedspine.tasks._rounds import optimiser_of
     from fedspine.tasks._task import Trained, make, public_values
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    stage = Stage(name, name, trained="all")
-    plan = Plan("bench", data=phantom_data(DataPlan(size=64, slices=6)), stage=(stage,))
-    task = make(plan, stage, public_values(plan, stage, {}))
+    stage = Stage(name, name, trained="all", options=options or {})
+    plan = Plan("bench", data=phantom_data(DataPlan(size=size, slices=6)), stage=(stage,))
+    public_ones = {key: value.to(device) for key, value in public_values(plan, stage, {}).items()}
+    task = make(plan, stage, public_ones)
     assert isinstance(task, Trained)
-    model, patients = task.build(), phantoms(plan, PATIENTS, purpose=1)
+    model, there = task.build().to(device), torch.device(device)
+    patients = [patient.to(there) for patient in phantoms(plan, PATIENTS, purpose=1)]
     optimiser, private = optimiser_of(task, model, 1e-4), task.private_parameters(model)
-    noise, draws = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    noise = np.random.default_rng(0)
+    context, draws = placed(model, torch.Generator().manual_seed(0))
 
     def plain() -> None:
         for patient in patients:
@@ -72,6 +87,12 @@ def step_of(name: str, kind: str) -> dict[str, float]:
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def step(number: int) -> None:
+        with context:
+            whole_step(number)
+        if there.type != "cpu":
+            torch.cuda.synchronize(there)
+
+    def whole_step(number: int) -> None:
         optimiser.zero_grad()
         public = task.public_loss(model, draws, number)
         if public is not None:

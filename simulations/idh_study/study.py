@@ -50,6 +50,7 @@ from simulations.segmentation_study.recipe import Recipe as Brains
 from simulations.segmentation_study.recipe import axial_brain
 
 Scores = NDArray[np.float64]
+Patients = Sequence[PatientTensors]
 
 CLASSES = ("IDH-mutant", "IDH-wildtype")
 RIDGE = 0.1
@@ -105,7 +106,7 @@ def read_sites(folder: Path, plan: Plan) -> list[PatientTensors]:
 
 
 def out_of_fold(
-    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, way: str, kept: Path
+    patients: Sequence[PatientTensors], chosen: Recipe, folds: int, seed: int, way: str, kept: Path, device: str = "cpu"
 ) -> dict[str, Scores]:
     """Return what `WAYS[way]` gives for each patient (patient,), each from a fold that did not train on them.
 
@@ -116,6 +117,7 @@ def out_of_fold(
         seed: of folds and sampling, and of the weights of `network`.
         way: one of `WAYS`.
         kept: folder of folds that are done, and of the U-Net's start.
+        device: where the networks train.
     """
     scores: dict[str, Scores] = {}
     for fold in patient_folds([p.label for p in patients], folds, seed=seed):
@@ -124,7 +126,7 @@ def out_of_fold(
         if file.exists():
             found = {arm: np.array(values) for arm, values in json.loads(file.read_text()).items()}
         else:
-            found = WAYS[way](known, asked, chosen, seed, kept)
+            found = WAYS[way](known, asked, chosen, seed, kept, device)
             file.write_text(json.dumps({arm: values.tolist() for arm, values in found.items()}))
         for arm, values in found.items():
             scores.setdefault(arm, np.full(len(patients), np.nan))[list(fold.test)] = values
@@ -132,7 +134,7 @@ def out_of_fold(
 
 
 def by_signs(
-    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int, kept: Path
+    known: Patients, asked: Patients, chosen: Recipe, seed: int, kept: Path, device: str = "cpu"
 ) -> dict[str, Scores]:
     """Return the log-odds of wild type of the patients `asked`, by the signs where a U-Net finds the lesion.
 
@@ -142,7 +144,7 @@ def by_signs(
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
     weights = kept_start(task, plan, stage, lambda: chosen.brains.public(plan), chosen.brains.drawn, 0, kept)
-    model = train(task, plan, stage, [known], weights, seed=seed)
+    model = train(task, plan, stage, [known], weights, seed=seed, device=device)
     labelled = [p for p in known if p.label >= 0 and p.mask is not None]
     regression = make_pipeline(
         SimpleImputer(strategy="median"),
@@ -158,13 +160,13 @@ def by_signs(
 
 
 def by_network(
-    known: Sequence[PatientTensors], asked: Sequence[PatientTensors], chosen: Recipe, seed: int, kept: Path
+    known: Patients, asked: Patients, chosen: Recipe, seed: int, kept: Path, device: str = "cpu"
 ) -> dict[str, Scores]:
     """Return the log-odds of wild type of the patients `asked`, by the classification network."""
     plan, stage = chosen.plan("network"), chosen.classify
     task = make(plan, stage, {})
     assert isinstance(task, Classify)
-    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed)
+    model = train(task, plan, stage, [known], start(task, stage, [], seed), seed=seed, device=device)
     with torch.no_grad():
         logits = [task.predict(model, p) for p in asked]
     return {"network": np.array([float(one[1] - one[0]) for one in logits])}
@@ -213,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
+    parser.add_argument("--device", default="cpu", help="where networks train, such as cuda")
     parser.add_argument("--out", type=Path, required=True, help="folder for the scores of every fold")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -223,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     by_seed = []
     for seed in seeds:
-        every = [out_of_fold(patients[way], chosen, asked.folds, seed, way, asked.out) for way in asked.ways]
+        every = [
+            out_of_fold(patients[way], chosen, asked.folds, seed, way, asked.out, asked.device) for way in asked.ways
+        ]
         by_seed.append({arm: values for scores in every for arm, values in scores.items()})
     found = summary(np.array([p.label for p in patients[asked.ways[0]]]), by_seed)
     print("| way | AUC, mean of seeds (each) | AUC of the mean score (95 %) |\n|---|---|---|")

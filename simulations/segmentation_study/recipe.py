@@ -88,7 +88,7 @@ def phantom_consortium(plan: Plan, sites: int, patients: int) -> dict[str, list[
 
 
 BRAIN: Mapping[str, Any] = {
-    "features": [16, 32, 64, 128, 128],
+    "features": [32, 64, 128, 256, 256],
     "unshuffle": 2,
     "dropped": 0.25,
     "sampled_slices": 4,
@@ -108,13 +108,13 @@ def axial_brain() -> Recipe:
         "segment",
         "segment",
         schedule="cosine",
-        pretrain_steps=2500,
+        pretrain_steps=3500,
         pretrain_rate=2e-3,
         trained="all",
         augment="traditional",
         options=BRAIN,
     )
-    plain = replace(begun, rounds=20, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
+    plain = replace(begun, rounds=30, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
     private = replace(
         begun,
         rounds=5,
@@ -127,4 +127,4 @@ def axial_brain() -> Recipe:
         trained="head",  # 68 weights: with the norms 2,500, more than sites of 5 to 18 patients can carry
         options={**BRAIN, "dropped": 0.0, "sampled_slices": 8},
     )
-    return Recipe(data, plain, private, phantoms=1350)
+    return Recipe(data, plain, private, phantoms=2000)

@@ -14,13 +14,14 @@ from client.egress import Gate
 from client.hospital import Hospital
 from client.page import _readable
 from client.policy import CODES, admit
+from client.rounds import Order, answer
 from fedspine.cohort import cache
 from fedspine.cohort.deidentify import keyring
 from fedspine.cohort.prepared import Lazily
 from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
-from fedspine.errors import EgressBlocked, PrivacyError, Refused
+from fedspine.errors import ConfigError, EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
 from fedspine.privacy.accounting import Event
@@ -119,6 +120,18 @@ def test_the_site_has_the_last_word(site: Site, plan: Plan, patients: int, code:
 
 def test_a_site_may_permit_training_without_privacy_by_saying_so() -> None:
     admit(replace(PLAN, privacy=PrivacyPlan(mechanism="none")), STAGE_OF, Site(allow_no_privacy=True), 10)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_here_is_refused_before_anything_is_booked(tmp_path: Path) -> None:
+    (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
+    plan = replace(PLAN, data=phantom_data(PLAN.data))
+    (site / "site.toml").write_text('device = "cuda"\n')
+    hospital = Hospital(site, tmp_path / "state")
+    hospital.enrol(plan)
+    with pytest.raises(ConfigError, match=r"device in site\.toml must be here"):
+        answer(hospital, Order(plan, STAGE_OF.name, 1, {}, {}))
+    assert hospital.ledger.entries() == []
 
 
 def test_under_a_new_key_everybody_has_paid_for_both_sides(tmp_path: Path) -> None:
