@@ -1,9 +1,10 @@
-"""How an arm is trained: the same steps for all, of which some arms take a part on made patients.
+"""How an arm is trained: the same number of steps for all, which some arms begin on made patients.
 
-In every round an arm takes `LOCAL + PUBLIC` optimiser steps. One with made patients (or phantoms) takes `PUBLIC` of
-them at the server, on those; the others take all on their own patients. So budgets are equal, and what differs is what
-a step sees. The generator is trained on the same training patients under the same regime and, with privacy, out of the
-same epsilon: noise is solved for generator and network together.
+Every arm takes `STEPS` optimiser steps. One with made patients (or phantoms) takes `FIRST` of them on those, at the
+server and once for all sites, as pre-training; the rest, and all steps of the other arms, are rounds on the arm's own
+patients. So budgets are equal, and what differs is what a step sees. The generator is trained on the same training
+patients under the same regime and, with privacy, out of the same epsilon: noise is solved for generator and network
+together.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
 from simulations.loop import Weights, start, train
 
-ROUNDS, LOCAL, PUBLIC = 100, 10, 10
+STEPS, FIRST, ROUND = 2000, 1000, 20
+"""Of every arm; those that an arm with made patients takes on them, first; those of a round."""
+
 AT_ONCE = 1
 """Patients a step and site, expected, on average over sites; at most half of everybody."""
 
 MADE, SLICES = 400, 4
-"""Made patients, or phantoms, that the public steps draw from, and slices of a patient, real or made, in a step."""
+"""Made patients, or phantoms, that the first steps draw from, and slices of a patient, real or made, in a step."""
+
+RATE = 2e-3
+"""Learning rate of all steps."""
 
 UNET = {"features": [16, 32, 64, 64], "unshuffle": 2, "sampled_slices": SLICES, "precision": "bfloat16"}
 """Quick for its size: see decision 16."""
@@ -83,7 +89,7 @@ class Study:
         public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
         if cell.task == "segment":
             public = stacked(public, SLICES)
-        model = train(task, plan, stage, sites, start(task, stage, (), cell.seed), seed=cell.seed, public=public)
+        model = train(task, plan, stage, sites, start(task, stage, public, cell.seed), seed=cell.seed)
         found: Scores = {}
         for site in self.sites:
             trained = site.some(cell.amount or None, cell.seed)
@@ -104,7 +110,7 @@ class Study:
         )
 
     def _public(self, plan: Plan, cell: Cell, sites: Sites, mark: str) -> list[PatientTensors]:
-        """Return what the public steps see: what the generator makes, or the phantoms that it was pre-trained on."""
+        """Return what the first steps see: what the generator makes, or the phantoms that it was pre-trained on."""
         if cell.arm == "phantoms":
             return phantoms(_thin(plan), MADE, purpose=1)
         stage = plan.find(self.generator.name)
@@ -158,16 +164,16 @@ def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
 
 def network_stage(cell: Cell, rate: float) -> Stage:
     """Return the stage that trains the cell's network; all arms share its rates, which no test patient chose."""
-    fed = cell.arm in FED
+    first = FIRST if cell.arm in FED else 0
     return Stage(
         cell.task,
         cell.task,
-        rounds=ROUNDS,
-        steps=LOCAL if fed else LOCAL + PUBLIC,
-        public_steps=PUBLIC if fed else 0,
+        rounds=max((STEPS - first) // ROUND, 1),
+        steps=ROUND,
+        pretrain_steps=first,
+        pretrain_rate=RATE,
         sample_rate=rate,
-        learning_rate=5e-3,
-        pretrain_rate=3e-3,
+        learning_rate=RATE,
         schedule="cosine",
         trained="all",
         augment="traditional" if cell.arm in ("traditional", "both") else "none",

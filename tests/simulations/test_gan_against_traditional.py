@@ -16,7 +16,7 @@ from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
 from fedspine.tasks import segment
 from simulations.gan_against_traditional import arms
-from simulations.gan_against_traditional.arms import LOCAL, PUBLIC, Study, network_stage
+from simulations.gan_against_traditional.arms import STEPS, Study, network_stage
 from simulations.gan_against_traditional.cells import ARMS, Cell, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import StudySite, load_sites
 from simulations.gan_against_traditional.scores import scores_of
@@ -29,8 +29,9 @@ QUESTION = ("segment", 2, 0.0, "dcgan")
 def test_every_arm_takes_the_same_optimiser_steps() -> None:
     for arm in ARMS:
         stage = network_stage(replace(CELL, arm=arm), 0.5)
-        assert stage.steps + stage.public_steps == LOCAL + PUBLIC
-        assert (stage.learning_rate, stage.rounds, stage.sample_rate) == (5e-3, arms.ROUNDS, 0.5)
+        assert stage.pretrain_steps + stage.rounds * stage.steps == STEPS
+        assert bool(stage.pretrain_steps) == (arm in arms.FED)
+        assert (stage.learning_rate, stage.pretrain_rate, stage.sample_rate) == (arms.RATE, arms.RATE, 0.5)
         assert (stage.augment == "traditional") == (arm in ("traditional", "both"))
 
 
@@ -82,7 +83,9 @@ def test_a_folder_without_sites_is_refused(tmp_path: Path) -> None:
 def test_every_arm_runs_under_every_regime_and_the_report_shows_them_side_by_side(
     sites: tuple[Plan, list[StudySite]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arms, "ROUNDS", 1)
+    monkeypatch.setattr(arms, "STEPS", 3)
+    monkeypatch.setattr(arms, "FIRST", 2)
+    monkeypatch.setattr(arms, "ROUND", 1)
     monkeypatch.setattr(arms, "MADE", 6)
     plan, hospitals = sites
     generator = Stage(
