@@ -105,11 +105,11 @@ class Stage:
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
         augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
-        pretrain_steps: public steps on phantoms at the server before round 1.
+        pretrain_steps: public steps at the server before round 1, on phantoms and on what `synthetic` makes.
         pretrain_rate: of the optimiser of these steps, and of `public_steps`.
         initial: a file of weights to start from, below the plan's folder; what fits is taken, the rest is fresh.
         public_steps: steps at the server after every round, on phantoms and on what `synthetic` makes, without noise.
-        synthetic: an earlier stage that makes patients, to be used in `public_steps`.
+        synthetic: an earlier stage that makes patients, for `pretrain_steps` and `public_steps`.
         server: what the server does with the sites' mean, one of `SERVER_RULES`.
         server_rate: of the server's Adam.
         average: decay, a round, of the running average (EMA) of the weights that is kept in the end; 0 keeps the last.

@@ -89,14 +89,14 @@ class Runner:
 
     def _train(self, progress: Progress, stage: Stage, task: Trained, entry: dict[str, Any]) -> None:
         schema = schema_of(task, task.build())
+        public = teachers(self.plan, stage, progress)
         if progress.round == 0:
-            begin = start(self.plan, stage, task, self.initial)
+            begin = start(self.plan, stage, task, self.initial, public)
             progress.arrays, progress.memory = begin.weights, {}
             if stage.initial:
                 entry["initial"] = begin.taken
             if hasattr(task, "public_losses"):  # the curves of the plan's last GAN are kept
                 progress.numbers["gan"] = {"critic": [], "generator": [], "diversity": [], "collapsed": []}
-        public = teachers(self.plan, stage, progress)
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
             replies = self._round(progress, stage, number, progress.arrays, schema, entry)

@@ -24,7 +24,7 @@ from fedspine.tasks._task import Generative, Trained, rebuilt
 from server.vault import Progress
 
 PRETRAIN_PHANTOMS = 160
-"""Public phantoms that a stage's pre-training and public steps draw from."""
+"""Public phantoms that a stage's pre-training and public steps draw from, and made patients as many."""
 
 ENOUGH = 0.5
 """Share of the network's weights that a file to start from must fill; with less, it is another network's."""
@@ -43,14 +43,15 @@ class Start:
     taken: float
 
 
-def start(plan: Plan, stage: Stage, task: Trained, folder: Path) -> Start:
-    """Return the stage's first weights: fresh from the plan's seed, then `initial`, then pre-training on phantoms.
+def start(plan: Plan, stage: Stage, task: Trained, folder: Path, public: Sequence[PatientTensors]) -> Start:
+    """Return the stage's first weights: fresh from the plan's seed, then `initial`, then pre-training.
 
     Args:
         plan: seed and data.
         stage: `initial` and pre-training.
         task: the stage's.
         folder: where `initial` lies: the plan's own.
+        public: whom pre-training is on; see `teachers`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
@@ -61,8 +62,7 @@ def start(plan: Plan, stage: Stage, task: Trained, folder: Path) -> Start:
         taken = fill(model, found, stage)
     if stage.pretrain_steps:
         draws = public_generator(plan.seed, "pretrain", stage.name)
-        patients = phantoms(plan, PRETRAIN_PHANTOMS, purpose=1)
-        pretrain(task, model, patients, stage, draws)
+        pretrain(task, model, public, stage, draws)
     return Start({key: value.detach().clone() for key, value in model.state_dict().items()}, taken)
 
 
@@ -108,8 +108,8 @@ def fill(model: nn.Module, found: Mapping[str, Tensor], stage: Stage) -> float:
 
 
 def teachers(plan: Plan, stage: Stage, progress: Progress) -> list[PatientTensors]:
-    """Return whom the stage's public steps use: phantoms, and as many made patients where it names who makes them."""
-    if not stage.public_steps:
+    """Return whom pre-training and public steps use: phantoms, and as many made patients where it names their maker."""
+    if not (stage.public_steps or (stage.pretrain_steps and progress.round == 0)):
         return []
     patients = phantoms(plan, PRETRAIN_PHANTOMS, purpose=1)
     return [*patients, *made(plan, stage, progress, len(patients))] if stage.synthetic else patients

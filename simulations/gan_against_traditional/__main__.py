@@ -19,7 +19,7 @@ import torch
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
-from simulations.gan_against_traditional.arms import AT_ONCE, FIRST, MADE, RATE, SLICES, STEPS, UNET, Study
+from simulations.gan_against_traditional.arms import AT_ONCE, BEGUN, FIRST, MADE, RATE, SLICES, STEPS, UNET, Study
 from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
@@ -39,9 +39,15 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
-    same_recipe(asked.out / "recipe.txt", (study.plan.data, STEPS, FIRST, RATE, AT_ONCE, MADE, SLICES, UNET))
+    same_recipe(asked.out / "recipe.txt", (study.plan.data, STEPS, FIRST, RATE, BEGUN, AT_ONCE, MADE, SLICES, UNET))
     done = load_results(file)
-    every = cells(asked.tasks, asked.amounts, asked.epsilons, asked.generator, asked.seeds)
+    every = cells(
+        asked.tasks,
+        asked.amounts,
+        asked.epsilons,
+        asked.generator,
+        range(asked.first_seed, asked.first_seed + asked.seeds),
+    )
     wanted = [cell for cell in every if cell.regime in asked.regimes]
     for number, cell in enumerate(wanted, 1):
         if cell in done:
@@ -80,6 +86,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--body", choices=BODIES, default=BODIES[0], help="what generators begin with: of --data")
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     return parser.parse_args()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -56,12 +56,12 @@ class Result:
 
 
 def cells(
-    tasks: Sequence[str], amounts: Sequence[int], epsilons: Sequence[float], generator: str, seeds: int
+    tasks: Sequence[str], amounts: Sequence[int], epsilons: Sequence[float], generator: str, seeds: Iterable[int]
 ) -> Iterator[Cell]:
     """Yield what is to be run: the federation under every amount and epsilon, and pooled and local training beside it
     at the amount and epsilon that come first. Arms and tasks that share a generator follow each other.
     """
-    for seed, amount, epsilon in product(range(seeds), amounts, epsilons):
+    for seed, amount, epsilon in product(seeds, amounts, epsilons):
         beside = amount == amounts[0] and epsilon == epsilons[0]
         for regime, task, arm in product(REGIMES if beside else REGIMES[:1], tasks, ARMS):
             yield Cell(task, arm, amount, epsilon, regime, generator, seed)

@@ -31,12 +31,12 @@ def test_every_arm_takes_the_same_optimiser_steps() -> None:
         stage = network_stage(replace(CELL, arm=arm), 0.5)
         assert stage.pretrain_steps + stage.rounds * stage.steps == STEPS
         assert bool(stage.pretrain_steps) == (arm in arms.FED)
-        assert (stage.learning_rate, stage.pretrain_rate, stage.sample_rate) == (arms.RATE, arms.RATE, 0.5)
+        assert (stage.pretrain_rate, stage.sample_rate) == (arms.BEGUN, 0.5)
         assert (stage.augment == "traditional") == (arm in ("traditional", "both"))
 
 
 def test_pooled_and_local_stand_beside_the_first_question_and_arms_that_share_a_generator_follow_each_other() -> None:
-    asked = list(cells(["segment"], [8, 4], [0.0, 8.0], "dcgan", 2))
+    asked = list(cells(["segment"], [8, 4], [0.0, 8.0], "dcgan", range(2)))
     assert len(asked) == len(set(asked)) == 2 * len(ARMS) * (4 + 2)
     assert {(c.amount, c.epsilon) for c in asked if c.regime != "federated"} == {(8, 0.0)}
     generators = [(c.seed, c.amount, c.epsilon, c.regime) for c in asked if c.arm in ("gan", "both")]
@@ -93,7 +93,7 @@ def test_every_arm_runs_under_every_regime_and_the_report_shows_them_side_by_sid
     )
     study = Study(plan, tuple(hospitals), generator)
     file = tmp_path / "results.jsonl"
-    wanted = list(cells(["segment", "classify"], [2], [0.0, 8.0], "dcgan", 1))
+    wanted = list(cells(["segment", "classify"], [2], [0.0, 8.0], "dcgan", [0]))
     for cell in wanted:
         add_result(file, Result(cell, study.run(cell), 0.1))
     found = load_results(file)

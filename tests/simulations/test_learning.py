@@ -14,6 +14,7 @@ from fedspine.config import Stage
 from fedspine.errors import ConfigError
 from fedspine.tasks import segment
 from fedspine.wire import schema_of
+from server import starting
 from simulations.consortium import Simulation, simulate
 
 from .conftest import TINY, Opened, Silent, tiny_plan
@@ -55,6 +56,29 @@ def test_every_setting_changes_the_network(finished: Simulation, opened: Opened,
     simulate(changed, Silent())
     ours, theirs = weights_of(finished.out), weights_of(changed.out)
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+GAN = """
+[[stage]]
+task = "gan"
+steps = 1
+[stage.options]
+size = 16
+width = 4
+critic_width = 4
+batch = 2
+"""
+
+
+def test_pretraining_sees_phantoms_and_as_many_made_patients(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(starting, "PRETRAIN_PHANTOMS", 4)
+    monkeypatch.setattr(starting, "pretrain", lambda task, model, patients, *rest: seen.append(len(patients)))
+    with_gan = TINY.replace("pretrain_steps = 2", "pretrain_steps = 2\nsynthetic = 'gan'")
+    head, tail = with_gan.split('[[stage]]\ntask = "segment"')
+    simulate(opened(tiny_plan(f'{head}{GAN}[[stage]]\ntask = "segment"{tail}')), Silent())
+    simulate(opened(tiny_plan(), out="phantoms"), Silent())
+    assert seen == [8, 4]
 
 
 def test_a_stage_starts_from_the_weights_of_another_run(opened: Opened, tmp_path: Path) -> None:
