@@ -114,7 +114,7 @@ def axial_brain() -> Recipe:
         augment="traditional",
         options=BRAIN,
     )
-    plain = replace(begun, rounds=30, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
+    plain = replace(begun, rounds=150, steps=10, sample_rate=0.09, learning_rate=1.5e-3, average=0.9)
     private = replace(
         begun,
         rounds=5,
