@@ -103,7 +103,7 @@ class Stage:
         learning_rate: of the local optimiser.
         schedule: over the rounds, of `learning_rate` and of `public_steps`: `"constant"`, or `"cosine"`, falling.
         trained: which weights patients train, one of `PARTS`; the task's own choice if left out.
-        augment: `"traditional"` turns, bends and shades every patient (`cohort.augment`), or `"none"`.
+        augment: `"traditional"` turns, bends and shades patients, and phantoms further (`cohort.augment`), or `"none"`.
         views: augmented copies of a patient whose gradients are averaged before the clip: less variance, no more cost.
         pretrain_steps: public steps at the server before round 1, on phantoms and on what `synthetic` makes.
         pretrain_rate: of the optimiser of these steps, and of `public_steps`.

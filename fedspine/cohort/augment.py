@@ -70,6 +70,22 @@ class Strengths:
     resolution: float = 0.5
 
 
+FAR = Strengths(
+    rotation=0.35,
+    scaling=0.25,
+    shift=0.1,
+    elastic=2.0,
+    often=0.8,
+    gamma=(0.6, 1.7),
+    brightness=0.3,
+    bias=0.25,
+    noise=0.08,
+    resolution=0.4,
+)
+"""For phantoms and made patients: a simulator's mistakes are unknown, so what learns from it is shown more than there
+is (domain randomisation, Tobin 2017; of medical images, SynthSeg, Billot 2023)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """Where every pixel of the augmented image comes from.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedspine.cohort.augment import traditional
+from fedspine.cohort.augment import FAR, Strengths, traditional
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
@@ -199,7 +199,7 @@ def _public_step(
     released = private_gradient(
         parameters,
         [patients[i] for i in chosen],
-        lambda patient: _loss(task, model, _view(task, stage, patient, draws), draws),
+        lambda patient: _loss(task, model, _view(task, stage, patient, draws, FAR), draws),
         clip=math.inf,
         noise_multiplier=0.0,
         expected=len(chosen),
@@ -216,11 +216,13 @@ def _loss(task: Trained, model: nn.Module, seen: PatientTensors, draws: torch.Ge
         return task.patient_loss(model, seen.to(where(model)), own)
 
 
-def _view(task: Trained, stage: Stage, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
+def _view(
+    task: Trained, stage: Stage, patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None = None
+) -> PatientTensors:
     """Return what a step sees of a patient: what the task takes of it, augmented as the stage says."""
     taken: Callable[[PatientTensors, torch.Generator], PatientTensors] | None = getattr(task, "sampled", None)
     seen = patient if taken is None else taken(patient, draws)
-    return traditional(seen, draws) if stage.augment == "traditional" else seen
+    return traditional(seen, draws, strengths) if stage.augment == "traditional" else seen
 
 
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:

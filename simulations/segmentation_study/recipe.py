@@ -108,7 +108,7 @@ def axial_brain() -> Recipe:
         "segment",
         "segment",
         schedule="cosine",
-        pretrain_steps=3500,
+        pretrain_steps=3000,
         pretrain_rate=2e-3,
         trained="all",
         augment="traditional",

@@ -1,14 +1,19 @@
-"""Public steps at the server: their optimiser goes on from round to round."""
+"""What a step sees, and public steps at the server: their optimiser goes on from round to round."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
 from fedspine.atlas.anchors import phantoms
+from fedspine.cohort.augment import FAR, Strengths
+from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
+from fedspine.privacy.patient_sum import noise_generator
+from fedspine.tasks import _rounds
 from fedspine.tasks._rounds import teach
 from fedspine.tasks._task import Trained, make
 
@@ -27,6 +32,30 @@ def taught(rounds: int, steps: int, schedule: str = "constant", *, forget: bool 
     for number in range(1, rounds + 1):
         teach(task, model, patients, stage, draws, number, {} if forget else memory)
     return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def test_phantoms_are_varied_further_than_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = replace(STAGE, augment="traditional", steps=1, sample_rate=1.0, pretrain_steps=1, public_steps=1)
+    task = make(PLAN, stage, {})
+    assert isinstance(task, Trained)
+    model, patients, draws = task.build(), phantoms(PLAN, 2, purpose=1), torch.Generator().manual_seed(0)
+    seen: list[Strengths | None] = []
+
+    def watched(patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None) -> PatientTensors:
+        seen.append(strengths)
+        return patient
+
+    monkeypatch.setattr(_rounds, "traditional", watched)
+    optimiser, noise = _rounds.optimiser_of(task, model, 1e-3), noise_generator(0)
+    _rounds.train_round(task, model, optimiser, patients, stage, _rounds.Strength(1.0, 1.0), noise, draws)
+    assert seen == [None, None]
+    _rounds.pretrain(task, model, patients, stage, draws)
+    teach(task, model, patients, stage, draws, 1, {})
+    assert seen[2:] == [FAR] * (2 * _rounds.PRETRAIN_BATCH)
+    usual = Strengths()
+    assert all(
+        getattr(FAR, what) > getattr(usual, what) for what in ("rotation", "scaling", "elastic", "bias", "noise")
+    )
 
 
 def test_two_rounds_of_one_step_are_one_round_of_two() -> None:
