@@ -124,7 +124,7 @@ def axial_brain() -> Recipe:
         clip=0.1,
         average=0.6,
         pretrain_steps=0,
-        trained="head",  # 68 weights: with the norms 2,500, more than sites of 5 to 18 patients can carry
+        trained="head",  # 132 weights: with the norms 5,000, more than sites of 5 to 18 patients can carry
         options={**BRAIN, "dropped": 0.0, "sampled_slices": 8},
     )
     return Recipe(data, plain, private, phantoms=2000)
