@@ -112,7 +112,8 @@ def scores(
     lists = [patients for name, patients in training.items() if patients and run.site in ("", name)]
     if run.arm == "pooled":
         lists = [[patient for patients in lists for patient in patients]]
-    chosen = recipe.private if run.arm == "private" else recipe.plain
+    several = {"private": recipe.private, "federated": recipe.federated or recipe.plain}
+    chosen = several.get(run.arm, recipe.plain)
     plan, stage = priced(consortium.plan, chosen, run.epsilon, DELTA)
     task = make(plan, stage, {})
     assert isinstance(task, Segment)
@@ -240,7 +241,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = axial_brain() if chosen.data else Recipe()
     if chosen.rounds:
-        recipe = replace(recipe, plain=replace(recipe.plain, rounds=chosen.rounds))
+        recipe = replace(recipe, plain=replace(recipe.plain, rounds=chosen.rounds), federated=None)
     consortium = consortium_of(recipe, chosen.data, chosen.phantoms, chosen.sites, chosen.seed)
     folds, epsilons = chosen.fold or range(1, chosen.folds + 1), chosen.epsilon or (1.0, 3.0, 8.0)
     names = list(consortium.sites)
