@@ -9,6 +9,9 @@ from typing import Any
 METRICS = {
     "dice": "Dice",
     "auc": "AUC",
+    "auprc": "AUPRC",
+    "brier": "Brier score (best 0)",
+    "calibration_error": "calibration error (best 0)",
     "f1": "F1",
     "iou": "IoU",
     "hausdorff95_pixels": "Hausdorff distance, 95 % (pixels)",
