@@ -164,7 +164,7 @@ def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
             plot_amounts(curves, FIRST[task], out / name)
             said.append(f"\n![{task} by amount of real data]({name})")
         gains = {
-            f"{arm}, {q[1] or 'all'} a site, {_epsilon(q[2])}": found.difference
+            f"{arm}, {q[1] or 'all'} a site{f', {_epsilon(q[2])}' if q[2] else ''}": found.difference
             for q in asked
             for arm in ("none", "gan", "both", "phantoms")
             if (found := versus(results, q, arm)) is not None
