@@ -23,7 +23,7 @@ from fedspine.errors import InputError
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
-from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, set_rate, teach, train_round
+from fedspine.tasks._rounds import Strength, optimiser_of, pretrain, set_rate, train_round
 from fedspine.tasks._task import Trained, load_weights, travels
 
 Weights = Mapping[str, Tensor]
@@ -48,13 +48,11 @@ def priced(plan: Plan, stage: Stage, epsilon: float | None, delta: float) -> tup
     return solved, solved.stage[0]
 
 
-def start(
-    task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed: int, device: str = "cpu"
-) -> dict[str, Tensor]:
+def start(task: Trained, stage: Stage, phantoms: Sequence[PatientTensors], seed: int) -> dict[str, Tensor]:
     """Return the weights before round 1: fresh ones from `seed`, after the stage's public steps on `phantoms`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = task.build().to(device)
+        model = task.build()
     if stage.pretrain_steps:
         draws = public_generator(seed, "pretrain", stage.name)
         pretrain(task, model, phantoms, stage, draws)
@@ -110,7 +108,6 @@ def train(
     weights: Weights,
     *,
     seed: int,
-    public: Sequence[PatientTensors] = (),
     watch: Callable[[int, Weights], None] | None = None,
     device: str = "cpu",
 ) -> nn.Module:
@@ -123,7 +120,6 @@ def train(
         sites: one list of patients a site.
         weights: to begin with; see `start`.
         seed: of sampling, noise and the patients' draws.
-        public: phantoms and made patients for the stage's public steps.
         watch: called after every round with its number, from 1, and the averaged weights.
         device: where networks train; weights are averaged, and the network is returned, on the CPU.
     """
@@ -142,11 +138,6 @@ def train(
         sent = [{k: v for k, v in _copied(model).items() if travels(task, k)} for model in models]
         mean = mean_weights(sent, [len(patients) for patients in sites])
         current = {**current, **next_weights(stage, current, mean, memory)}
-        if stage.public_steps:
-            load_weights(pupil, current)
-            draws = public_generator(seed, "public", stage.name, number)
-            teach(task, pupil, public, stage, draws, number, memory)
-            current = _copied(pupil)
         note_average(stage, current, memory)
         if watch:
             watch(number, kept_weights(stage, current, memory))

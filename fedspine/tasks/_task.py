@@ -37,8 +37,7 @@ class Trained(Protocol):
     Five attributes may be left out: `sampled(patient, draws)`, what a step sees of a patient, before it is augmented;
     `stays`, beginnings of the names of weights that every site keeps for itself after the first round (a GAN's critic);
     `rates`, beginnings of names to factors on the learning rate; `for_phantoms()`, which returns the task as public
-    pre-training is to run it, such as with all weights trained; and `on_cpu`, true of networks so small that another
-    device would only slow them.
+    pre-training is to run it, such as with all weights trained; and `on_cpu`, true of networks too small for a card.
     """
 
     @property

@@ -19,7 +19,18 @@ import torch
 from fedspine.config import BODIES, DataPlan, Plan, Stage, check_plan
 from fedspine.errors import InputError
 from fedspine.plans.default import phantom_data
-from simulations.gan_against_traditional.arms import AT_ONCE, BEGUN, FIRST, MADE, RATE, SLICES, STEPS, UNET, Study
+from simulations.gan_against_traditional.arms import (
+    AT_ONCE,
+    BEGUN,
+    FIRST,
+    MADE,
+    RATE,
+    ROUND,
+    SLICES,
+    STEPS,
+    UNET,
+    Study,
+)
 from simulations.gan_against_traditional.cells import REGIMES, TASKS, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import LEVELS, drawn_sites, load_sites
 from simulations.gan_against_traditional.summary import write_report
@@ -39,7 +50,9 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
-    same_recipe(asked.out / "recipe.txt", (study.plan.data, STEPS, FIRST, RATE, BEGUN, AT_ONCE, MADE, SLICES, UNET))
+    same_recipe(
+        asked.out / "recipe.txt", (study.plan.data, STEPS, FIRST, ROUND, RATE, BEGUN, AT_ONCE, MADE, SLICES, UNET)
+    )
     done = load_results(file)
     every = cells(
         asked.tasks,

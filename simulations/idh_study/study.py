@@ -94,7 +94,7 @@ def recipe(rounds: int) -> Recipe:
         "average": 0.6,
     }
     brains = axial_brain()
-    segment = replace(brains.plain, rounds=rounds, steps=25, sample_rate=0.09, average=0.5)
+    segment = replace(brains.plain, rounds=rounds, steps=25, sample_rate=0.09)
     classify = Stage("classify", "classify", options={"class_weights": [1.0, 2.5]}, **shared)
     return Recipe(64, 12, brains, segment, classify)
 

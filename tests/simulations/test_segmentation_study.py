@@ -11,8 +11,9 @@ import pytest
 import simulations.segmentation_study.study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
+from simulations.loop import train as loop_train
 from simulations.segmentation_study.recipe import Recipe, axial_brain
-from simulations.segmentation_study.study import Consortium, consortium_of, runs, study, table
+from simulations.segmentation_study.study import Consortium, Run, consortium_of, runs, study, table
 
 TINY = {"features": [4, 8], "sampled_slices": 1}
 
@@ -92,3 +93,24 @@ def test_the_recipe_for_brains_asks_for_heads_and_keeps_the_private_arm_frugal()
     assert recipe.private.trained == "head"
     assert recipe.private.rounds * recipe.private.steps <= 400
     assert recipe.plain.options["features"] == recipe.private.options["features"]
+    assert recipe.federated is not None, (
+        "hospitals meet more often than the pooled arm keeps an average, for no more steps"
+    )
+    assert recipe.federated.rounds * recipe.federated.steps == recipe.plain.rounds * recipe.plain.steps
+
+
+def test_only_the_federated_arm_trains_by_its_own_stage(
+    recipe: Recipe, consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    whole = loop_train
+
+    def watched(task: Any, plan: Any, stage: Any, *rest: Any, **named: Any) -> Any:
+        rounds.append(stage.rounds)
+        return whole(task, plan, stage, *rest, **named)
+
+    monkeypatch.setattr(study_module, "train", watched)
+    often = replace(recipe, federated=replace(recipe.plain, rounds=2, steps=1))
+    wanted = [Run("pooled", 1, 0), Run("federated", 1, 0), Run("private", 1, 0, epsilon=8.0)]
+    study(consortium, often, wanted, 3, tmp_path / "table.json")
+    assert rounds == [1, 2, 1]
