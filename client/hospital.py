@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 
 import torch
 
-from fedspine.cohort.cache import first_writable, write_whole
+from client.roll import read_roll, roll_of, write_roll
+from fedspine.cohort.cache import first_writable
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.prepared import Lazily, prepared
 from fedspine.cohort.site import ROOM, load_cohort
@@ -24,6 +26,21 @@ from fedspine.config import Plan
 from fedspine.errors import FedspineError, Refused, SeriesError
 from fedspine.privacy.ledger import Ledger
 from fedspine.site_file import Site, load_site
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """Who takes part.
+
+    Args:
+        key_mark: tells the site's pseudonym key from any other one.
+        sides: fold to patients on the plan's grid.
+        scanners: training patients on each of the site's scanners, by number; public as their sum is.
+    """
+
+    key_mark: str
+    sides: Mapping[str, Lazily]
+    scanners: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -93,11 +110,11 @@ class Hospital:
             Refused: when no place keeps the pseudonym key, for another start would divide the patients otherwise and
                 the ledger's proof needs that nobody changes sides.
         """
-        return self._opened(plan)[1]
+        return dict(self._opened(plan).sides)
 
-    def enrol(self, plan: Plan) -> dict[str, Lazily]:
-        """Write down who takes part from now on, by pseudonym, and return them as `patients` does."""
-        return self._open(plan, enrolling=True)[1]
+    def enrol(self, plan: Plan) -> Enrolment:
+        """Write down who takes part from now on, by pseudonym, and on which scanners they lay."""
+        return self._open(plan, enrolling=True)
 
     def division(self, plan: Plan) -> str:
         """Return what tells this division into folds from any other, for the ledger.
@@ -105,40 +122,42 @@ class Hospital:
         A patient's fold follows from the plan's seed, the share held out and the pseudonym, so from the site's key too:
         under a new key a patient may change sides, and what was paid under the old one counts for everybody.
         """
-        return f"{plan.seed}/{plan.data.held_out!r}/{self._opened(plan)[0]}"
+        return f"{plan.seed}/{plan.data.held_out!r}/{self._opened(plan).key_mark}"
 
-    def _opened(self, plan: Plan) -> tuple[str, dict[str, Lazily]]:
-        """Return the mark of the site's key, and the enrolled patients of each fold."""
+    def _opened(self, plan: Plan) -> Enrolment:
         key = (self.folder, self.state, plan.data, plan.seed)
         return _PREPARED[key] if key in _PREPARED else self._open(plan, enrolling=False)
 
-    def _open(self, plan: Plan, *, enrolling: bool) -> tuple[str, dict[str, Lazily]]:
+    def _open(self, plan: Plan, *, enrolling: bool) -> Enrolment:
         keep = self._room()
         cache = None if keep is None or keep == self.folder / ROOM else keep / "volumes"
         cohort = load_cohort(self.folder, cache=cache, state=self.state)
         if not cohort.key_kept:
             raise Refused("pseudonyms-not-kept")
-        sides = split(cohort.patients, plan.seed, plan.data.held_out)
-        roll = (
+        roll = roll_of(split(cohort.patients, plan.seed, plan.data.held_out), plan.data)
+        file = (
             None if keep is None else keep / "enrolled" / f"{cohort.key_mark}-{plan.seed}-{plan.data.held_out!r}.json"
         )
-        if enrolling and roll is not None:
-            roll.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            text = json.dumps({fold: [one.identifier for one in members] for fold, members in sides.items()})
-            write_whole(roll, lambda file: file.write(text.encode()))
-        elif roll is not None and roll.exists():
-            known = {one.identifier: one for one in cohort.patients}
-            enrolled = json.loads(roll.read_text("utf-8"))
-            sides = {fold: tuple(known.get(one, Patient(one)) for one in enrolled[fold]) for fold in sides}
+        if enrolling and file is not None:
+            write_roll(file, roll)
+        elif file is not None and file.exists():
+            roll = read_roll(file, roll)
         if len(_PREPARED) >= MOST_PREPARED:
             del _PREPARED[next(iter(_PREPARED))]
-        opened = (
-            cohort.key_mark,
-            {
-                fold: prepared(members, cohort.omics_columns, plan.data, keep and keep / "prepared", self._note_step)
-                for fold, members in sides.items()
-            },
-        )
+        known = {one.identifier: one for one in cohort.patients}
+        room = keep and keep / "prepared"
+        sides = {
+            fold: prepared(
+                [known.get(one, Patient(one)) for one in members],
+                cohort.omics_columns,
+                plan.data,
+                room,
+                self._note_step,
+                roll.scanners,
+            )
+            for fold, members in roll.folds.items()
+        }
+        opened = Enrolment(cohort.key_mark, sides, roll.patients)
         _PREPARED[self.folder, self.state, plan.data, plan.seed] = opened
         return opened
 
@@ -184,4 +203,4 @@ class Hospital:
 
 MOST_PREPARED = 64
 """Sites (of a simulation) whose patients stay at hand in one process."""
-_PREPARED: dict[tuple[Path, Path, Any, int], tuple[str, dict[str, Lazily]]] = {}
+_PREPARED: dict[tuple[Path, Path, Any, int], Enrolment] = {}

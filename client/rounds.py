@@ -23,7 +23,7 @@ from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.site_file import Site
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, set_rate, train_round
 from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make, travels
-from fedspine.wire import ENROL, STAGE, Schema, schema_of
+from fedspine.wire import ENROL, SCANNERS, STAGE, Schema, schema_of
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def enrol(hospital: Hospital, plan: Plan) -> Answer:
     """Return how many patients the site brings to each fold; these counts are public by agreement."""
     check_tasks(plan)
     policy = hospital.policy()
-    sides = hospital.enrol(plan)
+    enrolment = hospital.enrol(plan)
+    sides = enrolment.sides
     for stage in plan.stage:
         if stage.task in policy.tasks:
             admit(plan, stage, policy, sum(map(len, sides.values())))
     numbers = {fold: float(len(members)) for fold, members in sides.items()}
+    numbers |= dict(zip(SCANNERS, map(float, enrolment.scanners), strict=True))
     if hospital.partition is not None:
         numbers["partition"] = float(hospital.partition)
     gate = Gate(hospital.egress_log)

@@ -22,7 +22,10 @@ ENROL, STAGE = "query.enrol", "train.stage"
 Schema = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 """Array name to dtype and shape."""
 
-NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition"}), STAGE: frozenset({"patients", "loss"})}
+SCANNERS = tuple(f"scanner-{number + 1}" for number in range(4))
+"""Training patients on each of a site's scanners; a fifth and others count with the fourth."""
+
+NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition", *SCANNERS}), STAGE: frozenset({"patients", "loss"})}
 """The numbers that a reply may hold."""
 
 

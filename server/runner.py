@@ -143,13 +143,13 @@ class Runner:
     def _measure(
         self, progress: Progress, stage: Stage, task: Measured, entry: dict[str, Any], arrays: Mapping[str, Tensor]
     ) -> None:
-        patients = self._patients(stage)
+        patients, scanners = self._patients(stage), {site.name: site.scanners for site in self.sites}
         strength = Strength.of(self.plan, stage)
         noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
             replies = self._round(progress, stage, number, arrays, schema_of(task, None), entry)
-            outcome = task.finish({name: Site(r.arrays, patients[name]) for name, r in replies.items()}, noise_sd)
+            outcome = task.finish({n: Site(r.arrays, patients[n], scanners[n]) for n, r in replies.items()}, noise_sd)
             progress.shared |= {f"{stage.task}.{key}": value for key, value in outcome.common.items()}
             for name, values in outcome.own.items():
                 own = progress.own.setdefault(name, {})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedspine.config import HELD_OUT, TRAIN, Plan, plan_text
 from fedspine.errors import FedspineError
-from fedspine.wire import ARRAYS, ENROL, NUMBERS, ORDER, SHARED, STAGE
+from fedspine.wire import ARRAYS, ENROL, NUMBERS, ORDER, SCANNERS, SHARED, STAGE
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Enrolled:
         name: the node's registered name, or the site's folder in a simulation.
         node: Flower's id.
         patients: fold to number of patients, public by agreement.
+        scanners: training patients on each of the site's scanners, by number, public too.
         partition: the site's number in a simulation, else `None`.
     """
 
     name: str
     node: int
     patients: Mapping[str, int]
+    scanners: tuple[int, ...]
     partition: int | None = None
 
 
@@ -70,14 +72,15 @@ def enrol(
         try:
             partition = int(reply.numbers["partition"]) if "partition" in reply.numbers else None
             counts = {fold: int(reply.numbers[fold]) for fold in (TRAIN, HELD_OUT)} if not reply.code else {}
+            scanners = tuple(int(reply.numbers[one]) for one in SCANNERS) if not reply.code else ()
         except (KeyError, ValueError, OverflowError):
-            partition, counts, reply = None, {}, Reply({}, {}, "unreadable")
+            partition, counts, scanners, reply = None, {}, (), Reply({}, {}, "unreadable")
         number = index if partition is None else partition
         name = nodes[node] or (names[number] if 0 <= number < len(names) else f"site-{number + 1}")
-        if reply.code or min(counts.values()) < 0:
+        if reply.code or min(*counts.values(), *scanners) < 0:
             refused[name] = reply.code or "unreadable"
             continue
-        enrolled.append(Enrolled(name, node, counts, partition))
+        enrolled.append(Enrolled(name, node, counts, scanners, partition))
     if not enrolled:
         codes = ", ".join(sorted(set(refused.values()))) or "no answer"
         raise FedspineError(f"at least one site must take part; found none ({codes}); see the sites' errors.jsonl.")

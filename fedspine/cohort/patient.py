@@ -114,6 +114,8 @@ class Patient:
         time: months of follow-up.
         event: 1 if the event happened at `time`, 0 if censored.
         level: vertebral level as a free word.
+        age: in years.
+        sex: "F" or "M".
         omics: (column,) float64 in the order of `Cohort.omics_columns`; NaN where missing. `None` without a row.
         follow_up: later studies, the earliest first.
         levels: (level, 3), centres of the vertebrae `cohort.levels.VERTEBRAE` in LPS millimetres; NaN where unknown.
@@ -127,6 +129,8 @@ class Patient:
     time: float | None = field(default=None, repr=False)
     event: float | None = field(default=None, repr=False)
     level: str | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    sex: str | None = field(default=None, repr=False)
     omics: NDArray[np.float64] | None = field(default=None, repr=False)
     follow_up: tuple[FollowUp, ...] = field(default=(), repr=False)
     levels: NDArray[np.float64] | None = field(default=None, repr=False)

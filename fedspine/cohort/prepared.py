@@ -13,6 +13,7 @@ import hashlib
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -21,6 +22,7 @@ import torch
 
 from fedspine.cohort.cache import VERSION, forget_pages, write_whole
 from fedspine.cohort.patient import Patient
+from fedspine.cohort.scanner import word_of
 from fedspine.cohort.tensors import PatientTensors, to_tensors, without_images
 from fedspine.config import DataPlan
 from fedspine.errors import SeriesError
@@ -98,6 +100,7 @@ def prepared(
     plan: DataPlan,
     keep: Path | None,
     say: Callable[[SeriesError], None] = lambda unmet: None,
+    scanners: Sequence[str] = (),
 ) -> Lazily:
     """Return `patients` as the tensors of `plan`, made one at a time.
 
@@ -108,13 +111,22 @@ def prepared(
         keep: folder for what was made, or `None` to make it anew each time; made if missing. An entry is known by the
             cached volumes it came from, so one that changed is never met again.
         say: called with the reason where a step of the plan could not be done, when the tensors are first made.
+        scanners: the site's, as `scanner.word_of` calls them, by number; the last stands for all others.
     """
     folder = None if keep is None else _room(keep, plan)
 
     def maker(patient: Patient) -> Callable[[], PatientTensors]:
-        return lambda: _prepare(patient, columns, plan, folder, say)
+        return lambda: numbered(_prepare(patient, columns, plan, folder, say), scanners)
 
     return Lazily([maker(patient) for patient in patients])
+
+
+def numbered(patient: PatientTensors, scanners: Sequence[str]) -> PatientTensors:
+    """Return the patient with the number of its scanner among `scanners`; the last stands for all others."""
+    if patient.scanner is None or not scanners:
+        return patient
+    word = word_of(patient.scanner)
+    return replace(patient, batch=scanners.index(word) if word in scanners else len(scanners) - 1)
 
 
 def _room(keep: Path, plan: DataPlan) -> Path | None:

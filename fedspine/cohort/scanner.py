@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from fedspine.cohort.contrast import SeriesHeader, is_gradient_echo, is_prepared_gradient_echo
+from fedspine.cohort.patient import Scanner
 from fedspine.cohort.weighting import is_prepared
 
 VENDORS = (
@@ -48,6 +49,18 @@ def vendor_of(text: str) -> str | None:
     folded = " ".join(text.casefold().replace("_", " ").split())
     known = next((word for part, word in VENDORS if part in folded), None)
     return known or ("GE" if folded == "ge" else text.strip() or None)
+
+
+def word_of(scanner: Scanner) -> str:
+    """Return what tells one scanner of a hospital from another: vendor, model and field; `unknown` without any.
+
+    The coil is not part of it: one scanner has several, chosen by what is imaged.
+
+    >>> word_of(Scanner("Siemens", "Aera", 1.5)), word_of(Scanner())
+    ('Siemens Aera 1.5 T', 'unknown')
+    """
+    field = None if scanner.field_tesla is None else f"{scanner.field_tesla:g} T"
+    return " ".join(part for part in (scanner.vendor, scanner.model, field) if part) or "unknown"
 
 
 def tesla_of(value: float | None) -> float | None:

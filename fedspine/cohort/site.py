@@ -212,6 +212,8 @@ def _patient(
         time=row.time,
         event=row.event,
         level=row.level,
+        age=row.age,
+        sex=row.sex,
         omics=omics.rows.get(identifier),
         follow_up=tuple(known[1:]),
         levels=known[0].levels if known else None,

@@ -193,6 +193,8 @@ HAS: tuple[tuple[str, Callable[[Patient], bool]], ...] = (
     ("grade", lambda patient: patient.grade is not None),
     ("time and event", lambda patient: patient.time is not None and patient.event is not None),
     ("level", lambda patient: patient.level is not None),
+    ("age", lambda patient: patient.age is not None),
+    ("sex", lambda patient: patient.sex is not None),
 )
 
 

@@ -20,8 +20,10 @@ from fedspine.cohort.sheet import Sheet, read_sheet
 from fedspine.errors import CohortError
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "none", "null", "-", "?"})
-NUMBERS = ("grade", "time", "event")
-WORDS = ("label", "level")
+NUMBERS = ("age", "grade", "time", "event")
+WORDS = ("label", "level", "sex")
+SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+"""How tables spell it; another word, such as BIDS' O, counts as unknown."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Row:
     grade: float | None = field(default=None, repr=False)
     time: float | None = field(default=None, repr=False)
     event: float | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    sex: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,7 @@ def read_participants(folder: Path, where: str, rejected: list[Rejected]) -> dic
 
 LABELS = ("label", "diagnosis", "pathology")
 PARTICIPANT = "participant_id"
+OLDEST = 130
 
 
 def _keyed(columns: list[str]) -> list[str]:
@@ -115,8 +120,8 @@ def _people(table: Sheet, columns: list[str], where: str, rejected: list[Rejecte
 
 
 UNKNOWN_COLUMN = (
-    "patients.csv has the columns patient, label, grade, time, event and level; found another or a second one; "
-    "rename it if it is one of these, or move it to omics.csv."
+    "patients.csv has the columns patient, label, age, sex, grade, time, event and level; found another or a second "
+    "one; rename it if it is one of these, or move it to omics.csv."
 )
 NO_PATIENT = "a row must name its patient; found an empty cell; fill it in."
 FORMULA_PATIENT = "a row must name its patient; found a formula or a spreadsheet's error; save the table as values."
@@ -151,9 +156,12 @@ def _row(values: Mapping[str, str], where: str, patient: str, decimal_comma: boo
             reason = "event must be 1 (it happened) or 0 (it did not); found another number; correct the cell."
         elif value is not None and name == "time" and value < 0:
             reason = "time must be zero or more months; found a negative number; correct the cell."
+        elif value is not None and name == "age" and not 0 <= value <= OLDEST:
+            reason = "age must be 0 to 130 years; found another number; correct the cell."
         if reason is not None:
             rejected.append(Rejected(f"{where}, {name}", reason, patient))
         numbers[name] = value if reason is None else None
+    words["sex"] = SEXES.get((words["sex"] or "").casefold())
     return Row(**words, **numbers)  # type: ignore[arg-type]
 
 

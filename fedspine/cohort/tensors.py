@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedspine.cohort.grid import as_read
-from fedspine.cohort.levels import grid_places
-from fedspine.cohort.patient import AIR_HU, Patient, Volume
+from fedspine.cohort.levels import VERTEBRAE, grid_places
+from fedspine.cohort.patient import AIR_HU, Patient, Scanner, Volume
 from fedspine.cohort.steps import isolated, shown
 from fedspine.config import DataPlan
 from fedspine.errors import SeriesError
@@ -28,6 +28,21 @@ OMICS_BOUND = 4.0
 
 ADC_UNIT = 3000.0
 """ADC in 10⁻⁶ mm²/s that becomes 1.0; free water at body temperature is about 3000."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """What is kept of a person when scanners are compared: it changes the image, and no scanner changed it.
+
+    Args:
+        age: in years.
+        sex: "F" or "M".
+        level: of the spine, 0 at C1 to 1 at S1.
+    """
+
+    age: float | None = None
+    sex: str | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +60,9 @@ class PatientTensors:
         levels: (level, 3) float32, the centre of each of `cohort.levels.VERTEBRAE` as (slice, row, column) on this
             grid, whole numbers in the middle of a pixel; NaN where it is unknown or not in the image. `None` where
             nobody looked.
+        person: age, sex and level of the spine, each where known.
+        scanners: how each contrast was acquired; `None` where it was not.
+        batch: number of the patient's scanner among the site's (`client.roll`); -1 without an image or a roll.
     """
 
     images: Tensor = field(repr=False)
@@ -54,6 +72,14 @@ class PatientTensors:
     omics: Tensor = field(repr=False)
     omics_present: Tensor = field(repr=False)
     levels: Tensor | None = field(default=None, repr=False)
+    person: Person = field(default=Person(), repr=False)
+    scanners: tuple[Scanner | None, ...] = field(default=(), repr=False)
+    batch: int = field(default=-1, repr=False)
+
+    @property
+    def scanner(self) -> Scanner | None:
+        """The scanner of the first contrast that was acquired: what the patient counts as scanned on."""
+        return next((one for one in self.scanners if one is not None), None)
 
     @property
     def has_image(self) -> bool:
@@ -136,7 +162,17 @@ def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -
     label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
     present = torch.tensor([float(patient.find(c) is not None) for c in plan.contrasts])
     empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
-    return PatientTensors(empty, present, None, label, omics, omics_present, _levels(patient, plan))
+    person = Person(patient.age, patient.sex, _level_of(patient.level))
+    volumes = [patient.find(c) for c in plan.contrasts]
+    scanners = tuple(None if volume is None else volume.scanner for volume in volumes)
+    levels = _levels(patient, plan)
+    return PatientTensors(empty, present, None, label, omics, omics_present, levels, person, scanners)
+
+
+def _level_of(word: str | None) -> float | None:
+    """Return where on the spine a free word says, from 0 at C1 to 1 at S1; the first level of a range such as T4-T6."""
+    first = (word or "").upper().replace("TH", "T").replace("D", "T").split("-")[0].split("/")[0].strip()
+    return VERTEBRAE.index(first) / (len(VERTEBRAE) - 1) if first in VERTEBRAE else None
 
 
 def _reference(patient: Patient, plan: DataPlan) -> Volume | None:

@@ -191,6 +191,7 @@ def to_patient(
         time=time,
         event=event,
         level=phantom.level,
+        age=round(phantom.age),
         omics=phantom.omics,
         levels=phantom.levels_mm,
     )

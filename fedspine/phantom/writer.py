@@ -24,7 +24,7 @@ from fedspine.phantom.levels import EVERY_LEVEL
 from fedspine.phantom.patient import Phantom, draw, to_patient
 from fedspine.phantom.scanner import CONTRASTS
 
-TABLE = ("patient", "label", "grade", "time", "event", "level")
+TABLE = ("patient", "label", "age", "grade", "time", "event", "level")
 
 LACKS_CONTRAST, LACKS_OMICS, LACKS_LABEL, LACKS_MASK, LACKS_CELL, LACKS_LEVELS = 0.10, 0.10, 0.05, 0.10, 0.05, 0.10
 """How often a patient lacks a contrast, the omics row, the label, the mask, one omics cell, or the drawn levels."""
@@ -188,7 +188,7 @@ def write_tables(site: Path, cohort: Sequence[Patient], columns: Sequence[str]) 
         rows = csv.writer(file)
         rows.writerow(TABLE)
         for p in cohort:
-            numbers = ["" if value is None else f"{value:g}" for value in (p.grade, p.time, p.event)]
+            numbers = ["" if value is None else f"{value:g}" for value in (p.age, p.grade, p.time, p.event)]
             rows.writerow([p.identifier, p.label or "", *numbers, p.level or ""])
     with open(site / "omics.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

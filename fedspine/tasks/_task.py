@@ -80,10 +80,12 @@ class Site:
     Args:
         sums: the released, noised sums.
         patients: how many patients of the stage's fold the site has (public).
+        scanners: how many training patients lay on each of the site's scanners, by number (public).
     """
 
     sums: Mapping[str, Tensor]
     patients: int
+    scanners: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,10 +293,3 @@ def need(shared: Shared, key: str) -> Tensor:
     if key not in shared:
         raise ConfigError("a stage must follow the stages that it builds on", f"no '{key}'", "put that stage earlier")
     return shared[key]
-
-
-def network_input(patient: PatientTensors) -> Tensor:
-    """Return (slice, 2·contrast, row, column): the images, then a plane per contrast that says whether it is there."""
-    slices, _, rows, columns = patient.images.shape
-    flags = patient.present[None, :, None, None].expand(slices, -1, rows, columns)
-    return torch.cat([patient.images, flags], dim=1)

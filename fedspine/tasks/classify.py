@@ -18,8 +18,8 @@ from fedspine.networks.encoders import encoder
 from fedspine.networks.lesion_classifier import LesionClassifier, Seen
 from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.strict import build
-from fedspine.tasks._slices import with_fewer_contrasts
-from fedspine.tasks._task import Shared, network_input
+from fedspine.tasks._slices import network_input, with_fewer_contrasts
+from fedspine.tasks._task import Shared
 
 BINS = 10
 CONFUSION, HISTOGRAM = 0.8, 0.6

@@ -19,7 +19,8 @@ from fedspine.networks.chain import Found, found
 from fedspine.networks.vertebrae import Finder, Levels, Reader
 from fedspine.phantom.levels import parse_levels
 from fedspine.strict import build
-from fedspine.tasks._task import Shared, network_input
+from fedspine.tasks._slices import network_input
+from fedspine.tasks._task import Shared
 from fedspine.tasks._vertebrae import (
     balanced,
     heat_loss,

@@ -152,7 +152,7 @@ def test_under_a_new_key_everybody_has_paid_for_both_sides(tmp_path: Path) -> No
 def test_the_number_of_patients_stays_what_was_enrolled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site,) = write_consortium(tmp_path / "sites", sites=1, patients=4, shape=(2, 32, 32))
     plan = replace(PLAN, data=phantom_data(PLAN.data))
-    before = {fold: len(members) for fold, members in Hospital(site, tmp_path / "state").enrol(plan).items()}
+    before = {fold: len(members) for fold, members in Hospital(site, tmp_path / "state").enrol(plan).sides.items()}
     cohort = load_cohort(site)
     (gone, *others), stays = cohort.patients, cohort.patients[1]
     new = replace(stays, identifier="P-NEW")

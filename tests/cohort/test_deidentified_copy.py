@@ -51,7 +51,7 @@ def same(one: Cohort, other: Cohort) -> None:
         assert (before.mask is None) == (after.mask is None)
         if before.mask is not None and after.mask is not None:
             np.testing.assert_array_equal(before.mask.voxels, after.mask.voxels)
-        for field in ("label", "grade", "time", "event", "level"):
+        for field in ("label", "grade", "time", "event", "level", "age", "sex"):
             assert getattr(before, field) == getattr(after, field)
         np.testing.assert_array_equal(before.omics, after.omics)
         assert (before.levels is None) == (after.levels is None)

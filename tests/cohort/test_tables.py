@@ -113,13 +113,17 @@ def test_a_row_with_too_few_or_too_many_cells_is_refused(tmp_path: Path) -> None
 
 
 def test_every_field_of_a_patient_is_read(tmp_path: Path) -> None:
-    (tmp_path / "patients.csv").write_text("Level,patient,LABEL,grade,time,event\nT5,P1,benign,2,14.5,1\n,P2,,,,\n")
+    (tmp_path / "patients.csv").write_text(
+        "Level,patient,LABEL,grade,time,event,Age,sex\nT5,P1,benign,2,14.5,1,63,female\n,P2,,,,,,O\n"
+    )
     rejected: list[Rejected] = []
     rows = read_patients(tmp_path, rejected)
     assert rows is not None
     first, second = rows["P1"], rows["P2"]
     assert (first.level, first.label, first.grade, first.time, first.event) == ("T5", "benign", 2, 14.5, 1)
+    assert (first.age, first.sex) == (63, "F")
     assert (second.level, second.label, second.grade, second.time, second.event) == (None,) * 5
+    assert (second.age, second.sex) == (None, None)
     assert rejected == []
 
 
@@ -129,6 +133,8 @@ def test_every_field_of_a_patient_is_read(tmp_path: Path) -> None:
         ("grade", "high", "grade must be a number; found text; give a number or leave the cell empty."),
         ("grade", "inf", "grade must be finite; found an infinite number; give a number or leave the cell empty."),
         ("event", "2", "event must be 1 (it happened) or 0 (it did not); found another number; correct the cell."),
+        ("age", "***", "age must be a number; found text; give a number or leave the cell empty."),
+        ("age", "-1", "age must be 0 to 130 years; found another number; correct the cell."),
         ("time", "-3", "time must be zero or more months; found a negative number; correct the cell."),
     ],
 )

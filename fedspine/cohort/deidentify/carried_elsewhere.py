@@ -19,12 +19,15 @@ from fedspine.cohort.deidentify.values import AGENT
 from fedspine.cohort.files import File
 from fedspine.cohort.patient import Rejected
 from fedspine.cohort.quiet import quiet
-from fedspine.cohort.sheet import read_sheet
+from fedspine.cohort.sheet import Sheet, read_sheet
 from fedspine.cohort.words import clean_words
 
 TABLES = ("patients.csv", "omics.csv", "participants.tsv", "bids/participants.tsv")
 OWN_IDS = "patients' own ids"
 LARGEST_SIDECAR = 4_000_000
+
+OLDEST = 90
+"""Years that stand for every age above 89 in a copy (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)): few are so old."""
 
 LOOKS: tuple[tuple[str, str], ...] = (
     ("a name", r"name|surname|firstname|lastname|vorname|nachname|nom|prenom|apellidos?|nombre|cognome|naam|initials"),
@@ -88,9 +91,16 @@ def in_tables(folder: Path, rejected: list[Rejected]) -> Tables:
                 ids |= own
                 if any(not is_pseudonym(one) for one in own):
                     found.append((where, column, OWN_IDS))
-            elif (what := looks_like(column)) is not None:
+            elif (what := looks_like(column)) is not None and not _a_copys_age(where, column, number, sheet):
                 found.append((where, column, what))
     return Tables(tuple(found), frozenset(ids), read)
+
+
+def _a_copys_age(where: str, column: str, number: int, sheet: Sheet) -> bool:
+    """Tell whether a column holds ages as a copy does: whole years that say no more than "over 89" of the oldest."""
+    cells = [cells[number].strip() for _, cells in sheet.rows]
+    whole = all(not cell or (cell.isdigit() and int(cell) <= OLDEST) for cell in cells)
+    return (where, column.casefold()) == ("patients.csv", "age") and whole
 
 
 def in_sidecars(folder: Path, files: Sequence[File]) -> tuple[dict[str, int], int]:

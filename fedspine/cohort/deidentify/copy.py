@@ -17,6 +17,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from fedspine.cohort.bids.tree import read_tree
+from fedspine.cohort.deidentify.carried_elsewhere import OLDEST
 from fedspine.cohort.deidentify.copy_bids import write_bids
 from fedspine.cohort.deidentify.key import Key
 from fedspine.cohort.deidentify.keyring import open_key
@@ -34,7 +35,7 @@ from fedspine.cohort.quiet import quiet
 from fedspine.cohort.site import load_cohort
 from fedspine.errors import InputError, SeriesError
 
-PATIENTS = ("patient", "label", "grade", "time", "event", "level")
+PATIENTS = ("patient", "label", "grade", "time", "event", "level", "age", "sex")
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,9 @@ def _write_tables(out: Path, cohort: Cohort) -> None:
 
 
 def _row(patient: Patient) -> tuple[str | float | None, ...]:
-    return patient.identifier, patient.label, patient.grade, patient.time, patient.event, patient.level
+    age = None if patient.age is None else str(min(round(patient.age), OLDEST))
+    outcome = patient.grade, patient.time, patient.event
+    return patient.identifier, patient.label, *outcome, patient.level, age, patient.sex
 
 
 def _cell(value: str | float | None) -> str:

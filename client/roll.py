@@ -1,0 +1,68 @@
+"""Who takes part, written down at enrolment: the patients of each fold by pseudonym, and the site's scanners in order.
+
+What is on the roll is public by agreement as far as it is numbers: how many patients a fold has, and how many of the
+training patients lay on each scanner. Later every patient's term counts for the scanner that has that number on the
+roll. Were scanners numbered anew from the patients at hand, one patient more could move all others to other numbers,
+and the clipped sum by more than one term.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedspine.cohort.cache import write_whole
+from fedspine.cohort.patient import Patient
+from fedspine.cohort.scanner import word_of
+from fedspine.config import TRAIN, DataPlan
+from fedspine.wire import SCANNERS
+
+
+@dataclass(frozen=True)
+class Roll:
+    """What is fixed at enrolment.
+
+    Args:
+        folds: fold to pseudonyms.
+        scanners: the site's scanners in words that never leave; the last stands for all others.
+        patients: how many training patients lay on each.
+    """
+
+    folds: Mapping[str, tuple[str, ...]] = field(repr=False)
+    scanners: tuple[str, ...] = field(repr=False)
+    patients: tuple[int, ...]
+
+
+def roll_of(sides: Mapping[str, Sequence[Patient]], data: DataPlan) -> Roll:
+    """Return the roll of these patients; scanners that most patients lay on come first."""
+    words = {fold: [_word(one, data) for one in members] for fold, members in sides.items()}
+    everyone = Counter(word for members in words.values() for word in members if word)
+    scanners = tuple(sorted(everyone, key=lambda word: (-everyone[word], word))[: len(SCANNERS)])
+    places = [min(scanners.index(w) if w in scanners else len(scanners), len(scanners) - 1) for w in words[TRAIN] if w]
+    folds = {fold: tuple(one.identifier for one in members) for fold, members in sides.items()}
+    return Roll(folds, scanners, tuple(places.count(number) for number in range(len(SCANNERS))))
+
+
+def write_roll(file: Path, roll: Roll) -> None:
+    """Keep the roll in `file`."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = json.dumps({"folds": roll.folds, "scanners": roll.scanners, "patients": roll.patients})
+    write_whole(file, lambda opened: opened.write(text.encode()))
+
+
+def read_roll(file: Path, found: Roll) -> Roll:
+    """Return the roll kept in `file`; of one kept before scanners were on it, the scanners that are `found` now."""
+    kept = json.loads(file.read_text("utf-8"))
+    folds = {fold: tuple(kept.get("folds", kept)[fold]) for fold in found.folds}
+    if "scanners" not in kept:
+        return Roll(folds, found.scanners, found.patients)
+    return Roll(folds, tuple(kept["scanners"]), tuple(kept["patients"]))
+
+
+def _word(patient: Patient, data: DataPlan) -> str:
+    """Return the scanner that the patient counts as scanned on, as `PatientTensors.scanner` does; empty without one."""
+    volumes = (patient.find(contrast) for contrast in data.contrasts)
+    return next((word_of(volume.scanner) for volume in volumes if volume is not None), "")
