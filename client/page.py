@@ -25,7 +25,8 @@ from fedspine.atlas.token_map import nearest_token, place
 from fedspine.cohort.prepared import Lazily, joined, mapped
 from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
-from fedspine.harmony.apply import harmonised, intensities, intensity_names
+from fedspine.harmony.apply import harmonised
+from fedspine.harmony.features import features, intensity_names
 from fedspine.tasks._task import Scored, Trained, load_weights, make
 from fedspine.tasks.encode import Encode
 from fedspine.tasks.segment import Segment
@@ -122,14 +123,15 @@ def _labels(patients: Sequence[PatientTensors], plan: Plan) -> dict[str, int]:
 def _harmonisation(
     raw: Sequence[PatientTensors], after: Sequence[PatientTensors], plan: Plan, shared: Mapping[str, Tensor]
 ) -> dict[str, Any]:
+    """Return where this hospital's mean of every feature lies, in pooled deviations, before and after."""
     if "harmonise.alpha" not in shared:
         return {}
     alpha, sigma = shared["harmonise.alpha"], shared["harmonise.sigma"]
     means = []
     for patients in (raw, after):
-        rows = [intensities(patient) for patient in patients]
-        total = torch.stack([values * known for values, known in rows]).sum(0)
-        count = torch.stack([known for _, known in rows]).sum(0).clamp(min=1)
+        rows = [features(one) if one.harmonised is None else one.harmonised for one in patients]
+        total = torch.stack([values * known for values, known in rows]).sum(0)[: len(alpha)]
+        count = torch.stack([known for _, known in rows]).sum(0)[: len(alpha)].clamp(min=1)
         means.append(((total / count - alpha) / sigma).tolist())
     return {"features": list(intensity_names(plan.data.contrasts)), "before": means[0], "after": means[1]}
 

@@ -76,7 +76,7 @@ _ROWS: WeakKeyDictionary[PatientTensors, tuple[Tensor, Tensor]] = WeakKeyDiction
 def rows_of(patient: PatientTensors) -> tuple[Tensor, Tensor]:
     """Return one patient's image features and omics as one row, and which are known: both (feature + omics,)."""
     if patient not in _ROWS:
-        values, known = features(patient)
+        values, known = features(patient) if patient.harmonised is None else patient.harmonised
         _ROWS[patient] = torch.cat([values, patient.omics]), torch.cat([known, patient.omics_present])
     return _ROWS[patient]
 

@@ -114,11 +114,11 @@ class Patient:
         time: months of follow-up.
         event: 1 if the event happened at `time`, 0 if censored.
         level: vertebral level as a free word.
-        age: in years.
-        sex: "F" or "M".
         omics: (column,) float64 in the order of `Cohort.omics_columns`; NaN where missing. `None` without a row.
         follow_up: later studies, the earliest first.
         levels: (level, 3), centres of the vertebrae `cohort.levels.VERTEBRAE` in LPS millimetres; NaN where unknown.
+        age: in years.
+        sex: "F" or "M".
     """
 
     identifier: str = field(repr=False)
@@ -129,11 +129,11 @@ class Patient:
     time: float | None = field(default=None, repr=False)
     event: float | None = field(default=None, repr=False)
     level: str | None = field(default=None, repr=False)
-    age: float | None = field(default=None, repr=False)
-    sex: str | None = field(default=None, repr=False)
     omics: NDArray[np.float64] | None = field(default=None, repr=False)
     follow_up: tuple[FollowUp, ...] = field(default=(), repr=False)
     levels: NDArray[np.float64] | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    sex: str | None = field(default=None, repr=False)
 
     def find(self, name: str) -> Volume | None:
         """Return the volume that a plan calls `name`, one of `CONTRAST_NAMES`, or `None`.

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedspine.cohort.grid import as_read
 from fedspine.cohort.levels import VERTEBRAE, grid_places
-from fedspine.cohort.patient import AIR_HU, Patient, Scanner, Volume
+from fedspine.cohort.patient import Patient, Scanner, Volume
+from fedspine.cohort.resample import chosen_slices, fitted, on_grid, square
 from fedspine.cohort.steps import isolated, shown
 from fedspine.config import DataPlan
 from fedspine.errors import SeriesError
@@ -63,6 +62,8 @@ class PatientTensors:
         person: age, sex and level of the spine, each where known.
         scanners: how each contrast was acquired; `None` where it was not.
         batch: number of the patient's scanner among the site's (`client.roll`); -1 without an image or a roll.
+        harmonised: (feature,) image features as the consortium's average scanner would have measured them, and which
+            are known; `None` where nobody harmonised.
     """
 
     images: Tensor = field(repr=False)
@@ -75,6 +76,7 @@ class PatientTensors:
     person: Person = field(default=Person(), repr=False)
     scanners: tuple[Scanner | None, ...] = field(default=(), repr=False)
     batch: int = field(default=-1, repr=False)
+    harmonised: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @property
     def scanner(self) -> Scanner | None:
@@ -128,20 +130,20 @@ def to_tensors(
     lesion = None if patient.mask is None else _upright(patient.mask)
     reference = _reference(patient, plan)
     assert reference is not None
-    chosen = _chosen_slices(reference.voxels.shape[0], plan.slices)
+    chosen = chosen_slices(reference.voxels.shape[0], plan.slices)
     images = torch.zeros(len(chosen), len(plan.contrasts), plan.size, plan.size)
     for index, contrast in enumerate(plan.contrasts):
         if contrast in volumes:
             volume = _isolated(volumes[contrast], plan.steps, say)
             values = shown(
-                plan.steps, _normalised(_on_grid(volume, reference, chosen), volume.contrast), volume.contrast
+                plan.steps, _normalised(on_grid(volume, reference, chosen), volume.contrast), volume.contrast
             )
             scaled = torch.from_numpy(np.clip(values, 0.0, 1.5).astype(np.float32))
-            images[:, index] = _square(scaled, reference.spacing_mm[1:], plan.size)
+            images[:, index] = square(scaled, reference.spacing_mm[1:], plan.size)
     mask = None
     if lesion is not None:
         inside = _structures(np.asarray(lesion.voxels[chosen]), plan)
-        shown_on = [_square(torch.from_numpy(one), reference.spacing_mm[1:], plan.size) for one in inside]
+        shown_on = [square(torch.from_numpy(one), reference.spacing_mm[1:], plan.size) for one in inside]
         mask = (torch.stack(shown_on, dim=1) > 0.5).float()
     return bare.with_images(images, mask)
 
@@ -190,11 +192,11 @@ def _levels(patient: Patient, plan: DataPlan) -> Tensor | None:
         return None
     slices, rows, columns = reference.voxels.shape
     places = grid_places(patient.levels, reference.affine)
-    chosen = np.array(_chosen_slices(slices, plan.slices))
+    chosen = np.array(chosen_slices(slices, plan.slices))
     step = slices / len(chosen)
     places[:, 0] = (places[:, 0] - chosen[0]) / step
-    fitted = _fitted(rows, columns, reference.spacing_mm[1:], plan.size)
-    for axis, side, (length, offset) in zip((1, 2), (rows, columns), fitted, strict=True):
+    sides = fitted(rows, columns, reference.spacing_mm[1:], plan.size)
+    for axis, side, (length, offset) in zip((1, 2), (rows, columns), sides, strict=True):
         places[:, axis] = (places[:, axis] + 0.5) * length / side - 0.5 + offset
     last = np.array([len(chosen) - 0.5, plan.size - 0.5, plan.size - 0.5])
     with np.errstate(invalid="ignore"):
@@ -211,12 +213,6 @@ def _omics(
     known = np.isfinite(raw)
     squashed = np.clip(np.arcsinh(np.where(known, raw, 0.0)), -OMICS_BOUND, OMICS_BOUND)
     return torch.from_numpy(squashed.astype(np.float32)), torch.from_numpy(known.astype(np.float32))
-
-
-def _chosen_slices(available: int, wanted: int) -> list[int]:
-    if available <= wanted:
-        return list(range(available))
-    return [int((i + 0.5) * available / wanted) for i in range(wanted)]
 
 
 def _upright(volume: Volume) -> Volume:
@@ -238,29 +234,6 @@ def _isolated(volume: Volume, steps: tuple[str, ...], say: Callable[[SeriesError
     return replace(volume, voxels=voxels)
 
 
-def _on_grid(volume: Volume, reference: Volume, chosen: list[int]) -> NDArray[np.float32]:
-    """Return the chosen slices of `volume` on the grid of `reference`: (slice, row, column)."""
-    same = volume.voxels.shape == reference.voxels.shape and np.allclose(volume.affine, reference.affine, atol=1e-3)
-    if same:
-        return np.asarray(volume.voxels[chosen], dtype=np.float32)
-    _, rows, columns = reference.voxels.shape
-    index = np.stack(np.meshgrid(chosen, np.arange(rows), np.arange(columns), indexing="ij")).reshape(3, -1)
-    to_volume = np.linalg.inv(volume.affine) @ reference.affine
-    coordinates = to_volume[:3, :3] @ index + to_volume[:3, 3:]
-    values = map_coordinates(
-        np.asarray(volume.voxels, dtype=np.float32),
-        coordinates,
-        order=1,
-        mode="constant",
-        cval=_NOTHING.get(volume.contrast, 0.0),
-    )
-    return np.asarray(values.reshape(len(chosen), rows, columns), dtype=np.float32)
-
-
-_NOTHING = {"CT": AIR_HU}
-"""What lies outside of a field of view, by contrast."""
-
-
 def _normalised(values: NDArray[np.float32], contrast: str) -> NDArray[np.float32]:
     """Scale to about [0, 1]: ADC by its unit, MR by the patient's own percentiles; CT keeps its unit for the steps."""
     if contrast == "CT":
@@ -269,23 +242,6 @@ def _normalised(values: NDArray[np.float32], contrast: str) -> NDArray[np.float3
         return values / np.float32(ADC_UNIT)
     low, high = np.percentile(values, (1.0, 99.0))
     return np.asarray((values - low) / max(float(high - low), 1e-6), np.float32)
-
-
-def _square(values: Tensor, spacing_mm: tuple[float, ...], size: int) -> Tensor:
-    """Resize (slice, row, column) to (slice, size, size) with square pixels, padding the shorter side with zeros."""
-    _, rows, columns = values.shape
-    (height, top), (width, left) = _fitted(rows, columns, spacing_mm, size)
-    resized = values.unsqueeze(1)
-    if (height, width) != (rows, columns):
-        resized = F.interpolate(resized, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return F.pad(resized, (left, size - width - left, top, size - height - top)).squeeze(1)
-
-
-def _fitted(rows: int, columns: int, spacing_mm: tuple[float, ...], size: int) -> tuple[tuple[int, int], ...]:
-    """Return (length, offset) in pixels of the plan's grid that an image takes up along rows and along columns."""
-    sides_mm = (rows * spacing_mm[0], columns * spacing_mm[1])
-    lengths = [max(1, round(size * side / max(sides_mm))) for side in sides_mm]
-    return tuple((length, (size - length) // 2) for length in lengths)
 
 
 def largest_lesion_slices(patients: Sequence[PatientTensors]) -> tuple[Tensor, Tensor, list[int]]:

@@ -1,8 +1,8 @@
-"""Re-express a patient's images on the consortium's common scale, given what `harmonise` released.
+"""Re-express a patient on the consortium's average scanner, given what `harmonise` released.
 
-A site's scanner is taken to change, per contrast, the mean and the standard deviation of the body's intensities. Those
-two numbers of a patient are harmonised by ComBat (`harmony.combat`); the image follows them linearly, lesion and all.
-The map depends on that patient and on released values alone.
+A scanner is taken to change, per contrast, the mean and the standard deviation of the body's and of the lesion's
+intensities. These numbers of a patient are harmonised by ComBat (`harmony.combat`); the image follows those of the body
+linearly, lesion and all. The map depends on that patient and on released values alone.
 """
 
 from __future__ import annotations
@@ -10,55 +10,68 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.harmony.combat import Pooled, SiteEffect, adjust
-from fedspine.harmony.features import BODY
+from fedspine.harmony.combat import BatchEffect, Pooled, adjust
+from fedspine.harmony.covariates import COVARIATES, covariate_row
+from fedspine.harmony.features import BODY, BOUND, PER_CONTRAST, features
 
-KEYS = ("harmonise.alpha", "harmonise.sigma", "harmonise.gamma", "harmonise.delta")
+COMMON = ("harmonise.alpha", "harmonise.beta", "harmonise.sigma", "harmonise.covariates")
+OWN = ("harmonise.gamma", "harmonise.delta", "harmonise.variance")
+"""Released: (feature,), (p, feature), (feature,), (p,) numbers in `COVARIATES`; and a site's, (scanner, feature) each."""
+
+LEAST = 1e-3
+"""A body whose intensities vary less than this has no scale."""
+
+Array = NDArray[np.float64]
 
 
-def intensity_names(contrasts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the columns of `intensities`."""
-    return tuple(f"{contrast} {what}" for contrast in contrasts for what in ("mean", "sd"))
+def pooled_of(shared: Mapping[str, Tensor]) -> tuple[Pooled, tuple[str, ...]]:
+    """Return what all scanners share, and the names of the covariates."""
+    alpha, beta, sigma, chosen = (shared[key].double().numpy() for key in COMMON)
+    return Pooled(beta.reshape(-1, len(alpha)), alpha, sigma), tuple(COVARIATES[int(number)] for number in chosen)
 
 
-def intensities(patient: PatientTensors) -> tuple[Tensor, Tensor]:
-    """Return the body's mean and standard deviation per contrast, and which are known: both (2·contrast,) float32."""
-    values, known = [], []
-    for index, present in enumerate(patient.present.tolist()):
-        image = patient.images[:, index]
-        body = image[image > BODY]
-        usable = present > 0 and body.numel() > 1
-        values += [body.mean(), body.std()] if usable else [torch.zeros(()), torch.zeros(())]
-        known += [float(usable)] * 2
-    return torch.stack(values), torch.tensor(known)
+def effect_of(shared: Mapping[str, Tensor], batch: int) -> BatchEffect:
+    """Return the effect of the site's scanner of that number."""
+    gamma, delta, variance = (shared[key].double().numpy()[batch] for key in OWN)
+    return BatchEffect(gamma, delta, variance)
 
 
 def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> PatientTensors:
-    """Return the patient with aligned images; unchanged where the plan has not harmonised (yet).
+    """Return the patient with aligned images and harmonised features; unchanged where the plan has not harmonised.
 
     Args:
         patient: on the plan's grid.
-        shared: released values; `harmonise.*` hold the pooled and this site's own effects.
+        shared: released values; `harmonise.*` hold what all share and this site's own effects.
     """
-    if not all(key in shared for key in KEYS):
+    if not all(key in shared for key in (*COMMON, *OWN)) or patient.batch < 0:
         return patient
-    alpha, sigma, gamma, delta = (shared[key].double().numpy() for key in KEYS)
-    values, known = intensities(patient)
-    row = values.double().numpy()[None]
-    none = row[:, :0]
-    pooled = Pooled(alpha[:0, None].reshape(0, len(alpha)), alpha, sigma)
-    target = adjust(row, none, pooled, SiteEffect(gamma, delta))[0]
+    values, known = features(patient)
+    pooled, covariates = pooled_of(shared)
+    size = len(pooled.alpha)
+    measured, effect = values[:size].double().numpy(), effect_of(shared, patient.batch)
+    target = adjust(measured, covariate_row(patient.person, covariates), pooled, effect)
+    row = values.clone()
+    row[:size] = torch.from_numpy(target.clip(-BOUND, BOUND)).float()
+    images = _followed(patient, known, measured, target)
+    return replace(patient, images=images, harmonised=(row * known, known))
+
+
+def _followed(patient: PatientTensors, known: Tensor, measured: Array, target: Array) -> Tensor:
+    """Return images whose body has the mean and deviation of `target` in place of those that were `measured`."""
     images = patient.images.clone()
     for index in range(images.shape[1]):
-        mean, deviation = row[0, 2 * index], row[0, 2 * index + 1]
-        if not known[2 * index] or deviation < 1e-3:
+        first = len(PER_CONTRAST) * index
+        mean, deviation = measured[first], measured[first + 1]
+        if not known[first] or deviation < LEAST:
             continue
+        new_mean, new_deviation = target[first], max(float(target[first + 1]), 0.0)
         image = images[:, index]
-        new_mean, new_deviation = float(target[2 * index]), max(float(target[2 * index + 1]), 0.0)
-        moved = (image - float(mean)) * (new_deviation / float(deviation)) + new_mean
+        moved = (image - float(mean)) * (new_deviation / float(deviation)) + float(new_mean)
         images[:, index] = torch.where(image > BODY, moved.clamp(0, 2), image)
-    return replace(patient, images=images)
+    return images

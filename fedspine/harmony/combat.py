@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedspine.harmony import moments
 from fedspine.harmony.moments import Array, BatchSums, Noise
 from fedspine.harmony.shrinkage import FLOOR, LOCATION_SPREAD, Prior, drawn, posterior, scales
 
@@ -106,14 +105,13 @@ def within(batch: BatchSums) -> Within:
     )
 
 
-def pool(released: Sequence[BatchSums | SiteSums], *, prior_variance: float = 1.0) -> Pooled:
+def pool(batches: Sequence[BatchSums], *, prior_variance: float = 1.0) -> Pooled:
     """Return β, α and σ from the sums of all batches; a feature that nobody knows has β = 0, α = 0, σ = 1.
 
     Args:
-        released: sums of every batch.
+        batches: released sums of each.
         prior_variance: public guess of a feature's variance within a batch; noisy sums alone are drawn towards it.
     """
-    batches = [_batch(one) for one in released]
     centred = [within(batch) for batch in batches]
     total = np.maximum(np.sum([batch.known for batch in batches], axis=0), 1.0)
     beta = _slopes(batches, centred, total)
@@ -242,47 +240,3 @@ def _location_noise(noise: Noise, centred: Within, pooled: Pooled) -> Array:
     mean = (noise.covariates / centred.count) ** 2
     left = mean / (1 + mean / MEAN**2)
     return np.asarray((own + left * (pooled.beta**2).sum(0)) / pooled.sigma**2)
-
-
-@dataclass(frozen=True, eq=False)
-class SiteSums:
-    """Sums of complete rows whose covariates are shared by all features: a shorter form of `BatchSums`."""
-
-    count: Array
-    covariates: Array
-    products: Array
-    features: Array
-    cross: Array
-    squares: Array
-    noise: float = 0.0
-    square_noise: float = 0.0
-
-
-def _batch(site: BatchSums | SiteSums) -> BatchSums:
-    if isinstance(site, BatchSums):
-        return site
-    ones = np.ones(len(site.features))
-    return BatchSums(
-        site.count,
-        site.covariates[:, None] * ones,
-        site.products[..., None] * ones,
-        site.features,
-        site.cross,
-        site.squares,
-        Noise(first=site.noise, second=site.square_noise),
-    )
-
-
-def SiteEffect(gamma: Array, delta: Array) -> BatchEffect:  # noqa: N802
-    """Return an effect whose variance is not told."""
-    return BatchEffect(gamma, delta, np.zeros_like(gamma))
-
-
-def site_effect(site: BatchSums | SiteSums, pooled: Pooled) -> BatchEffect:
-    """Return the effect of `site`."""
-    return batch_effect(_batch(site), pooled)
-
-
-def sums(features: Array, covariates: Array) -> BatchSums:
-    """Return the sums of complete rows."""
-    return moments.sums(features, covariates)

@@ -19,10 +19,17 @@ BOUND = 3.0
 """Features are clipped to this magnitude."""
 
 
+PER_CONTRAST = ("mean", "sd", "lesion mean", "lesion sd")
+
+
+def intensity_names(contrasts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the columns that a scanner changes: the first ones that `features` gives."""
+    return tuple(f"{contrast} {what}" for contrast in contrasts for what in PER_CONTRAST)
+
+
 def feature_names(contrasts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the columns that `features` gives, in order."""
-    per_contrast = [f"{c} {what}" for c in contrasts for what in ("mean", "sd", "lesion mean", "lesion sd")]
-    return (*per_contrast, *(f"lesion {what}" for what in SHAPE))
+    return (*intensity_names(contrasts), *(f"lesion {what}" for what in SHAPE))
 
 
 def features(patient: PatientTensors, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

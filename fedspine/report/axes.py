@@ -60,7 +60,8 @@ def reach(values: Iterable[float | None], room: float = 0.05) -> tuple[float, fl
 
 def colour(sites: Sequence[str], name: str) -> str:
     """Return the style class that gives site `name` its colour, the same in every figure of the run."""
-    return f"s{sites.index(name) % SITE_COLOURS}" if name in sites else "s-pooled"
+    site = name.split(" · ")[0]  # of a scanner, its site
+    return f"s{sites.index(site) % SITE_COLOURS}" if site in sites else "s-pooled"
 
 
 def text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:

@@ -1,87 +1,171 @@
-"""`harmonise`: each site's scanner effect on the intensities of every contrast, by ComBat from private sums."""
+"""`harmonise`: what each scanner does to the intensities of every contrast, by ComBat from private sums.
+
+The first round releases the sums of ComBat, per scanner; patients' terms count for their own. A second one, if the
+plan has it, releases the second moments of harmonised features within scanners: the harmonisation space, which is the
+same at every site, are their principal axes.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedspine.atlas.anchors import prior
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
-from fedspine.harmony.apply import intensities, intensity_names
-from fedspine.harmony.combat import SiteSums, pool, site_effect
-from fedspine.tasks._task import Outcome, Shared, Site
-
-CENTRE, SPREAD = 0.3, 0.2
-"""Public guess of where body intensities lie on the patient's own 0-1 scale, and how far they scatter."""
-
-SQUARE = 0.5
-"""Weight of the squared distance within a term."""
+from fedspine.config import Plan, Stage, demand
+from fedspine.harmony.bounded import Bounds, Weights, batch_sums, bounded_term, in_units
+from fedspine.harmony.combat import BatchEffect, Pooled, batch_effect, pool
+from fedspine.harmony.covariates import COVARIATES, covariate_row, scale_of
+from fedspine.harmony.features import features, intensity_names
+from fedspine.harmony.moments import BatchSums, from_parts, term, zeros
+from fedspine.strict import build
+from fedspine.tasks._space import Space
+from fedspine.tasks._task import Outcome, Shared, Site, need
+from fedspine.wire import SCANNERS
 
 MEASURES = ()
+REPEATS = True
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the stage.
+
+    Args:
+        covariates: what of a person is kept, some of `COVARIATES`; each costs precision where there is noise. Never the
+            diagnosis.
+        lacking: weight of the release of how many patients lack a contrast or a mask, beside 1 of the first moments.
+        axes: most dimensions of the harmonisation space, which the second round finds.
+    """
+
+    covariates: tuple[str, ...] = ()
+    lacking: float = 0.2
+    axes: int = 8
 
 
 @dataclass(frozen=True)
 class Harmonise:
-    """The task; see `Measured` in `_task`. Features are a contrast's body mean and deviation.
+    """The task; see `Measured` in `_task`. Features are body and lesion of every contrast, mean and deviation each.
 
-    A patient who lacks a contrast counts as one at the public centre: the number of those who have it would be one more
-    noisy release to divide by, while the number of patients is public.
+    A patient's term is `bounded.bounded_term` in the row of the patient's scanner, zero in the others: of norm at most
+    1, from that patient and public values. Without noise it is the exact `moments.term`.
     """
 
     names: tuple[str, ...]
-
-    @property
-    def scale(self) -> float:
-        """Divisor that brings the term of a typical patient to norm 1 (a rare larger one is clipped)."""
-        return math.sqrt(1.5 * max(len(self.names), 1))
+    options: Options
+    bounds: Bounds
+    exact: bool
 
     def zeros(self) -> dict[str, Tensor]:
-        """`first` and `second`: (feature,)."""
-        return {key: torch.zeros(len(self.names)) for key in ("first", "second")}
+        """Return the parts of a term for every scanner of a site, (scanner, …) float64."""
+        size, p = len(self.names), len(self.options.covariates)
+        one = zeros(size, p) if self.exact else bounded_term(np.zeros(size), np.zeros(size), np.zeros(p), self.bounds)
+        return {part: torch.zeros(len(SCANNERS), *value.shape, dtype=torch.float64) for part, value in one.items()}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
-        """Return this patient's row: distance from the public centre in public spreads, and squared."""
-        values, known = intensities(patient)
-        z = ((values - CENTRE) / SPREAD).clamp(-3, 3) * known
-        parts = {"first": z, "second": SQUARE * z**2}
-        return {key: part / self.scale for key, part in parts.items()}
+        """Return this patient's term."""
+        if patient.batch < 0:
+            return None
+        values, known = (one[: len(self.names)].double().numpy() for one in features(patient))
+        row = covariate_row(patient.person, self.options.covariates)
+        if self.exact:  # about the public centre, where squares lose no digits
+            own = term(self.bounds.standard(values), known, self.bounds.standard_covariates(row))
+        else:
+            own = bounded_term(values, known, row, self.bounds)
+        result = self.zeros()
+        for part, value in own.items():
+            result[part][patient.batch] = torch.from_numpy(np.asarray(value))
+        return result
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
-        """Return the pooled α and σ, and each site's own γ and δ, all on the scale of the features."""
-        noise = noise_sd * self.scale
-        sums = {name: self._sums(site, noise) for name, site in sites.items()}
-        pooled = pool(list(sums.values()))
-        own, before, after = {}, {}, {}
-        for name, site in sums.items():
-            effect = site_effect(site, pooled)
-            mean = site.features / site.count
-            own[name] = {"gamma": _tensor(effect.gamma), "delta": _tensor(effect.delta)}
-            before[name] = ((mean - pooled.alpha) / pooled.sigma).tolist()
-            after[name] = (((mean - pooled.alpha) / pooled.sigma - effect.gamma) / np.sqrt(effect.delta)).tolist()
+        """Return what all scanners share, and the effect of each of a site's own."""
+        batches = {
+            (name, number): self._sums(site, number, noise_sd)
+            for name, site in sites.items()
+            for number in range(len(SCANNERS))
+            if site.scanners[number] > 0
+        }
+        pooled = pool(list(batches.values())) if batches else _nothing(len(self.names), len(self.options.covariates))
+        effects = {key: batch_effect(batch, pooled) for key, batch in batches.items()}
+        common = in_units(pooled, self.bounds)
+        chosen = [COVARIATES.index(name) for name in self.options.covariates]
         return Outcome(
-            common={"alpha": _tensor(CENTRE + SPREAD * pooled.alpha), "sigma": _tensor(SPREAD * pooled.sigma)},
-            own=own,
-            numbers={"harmonisation": {"features": list(self.names), "before": before, "after": after}},
+            common={
+                "alpha": _tensor(common.alpha),
+                "beta": _tensor(common.beta),
+                "sigma": _tensor(common.sigma),
+                "covariates": torch.tensor(chosen, dtype=torch.float64),
+            },
+            own={name: self._own(name, effects) for name in sites},
+            numbers={"harmonisation": self._numbers(sites, batches, pooled, effects)},
         )
 
-    def _sums(self, site: Site, noise: float) -> SiteSums:
-        sums = {key: value.double().numpy() * self.scale for key, value in site.sums.items()}
-        count = np.full(len(self.names), float(max(site.patients, 1)))
-        none = np.zeros(0)
-        empty = np.zeros((0, len(self.names)))
-        squares = np.maximum(sums["second"] / SQUARE, 1e-3)
-        return SiteSums(count, none, np.zeros((0, 0)), sums["first"], empty, squares, noise, noise / SQUARE)
+    def _sums(self, site: Site, number: int, noise_sd: float) -> BatchSums:
+        released = {part: value[number].double().numpy() for part, value in site.sums.items()}
+        if self.exact:
+            return from_parts(released)
+        return batch_sums(released, site.scanners[number], self.bounds, noise_sd)
+
+    def _own(self, name: str, effects: Mapping[tuple[str, int], BatchEffect]) -> dict[str, Tensor]:
+        """Return a site's effects, (scanner, feature) each; a scanner that nobody lay on has none."""
+        ones = np.ones(len(self.names))
+        none = BatchEffect(0 * ones, ones, ones)
+        own = [effects.get((name, number), none) for number in range(len(SCANNERS))]
+        return {
+            "gamma": _tensor(np.stack([effect.gamma for effect in own])),
+            "delta": _tensor(np.stack([effect.delta for effect in own])),
+            "variance": _tensor(np.stack([effect.gamma_variance for effect in own])),
+        }
+
+    def _numbers(
+        self,
+        sites: Mapping[str, Site],
+        batches: Mapping[tuple[str, int], BatchSums],
+        pooled: Pooled,
+        effects: Mapping[tuple[str, int], BatchEffect],
+    ) -> dict[str, Any]:
+        """Return where every scanner's mean lay, in pooled standard deviations, before and after."""
+        before, after = {}, {}
+        for (name, number), batch in batches.items():
+            several = sum(patients > 0 for patients in sites[name].scanners) > 1
+            label = f"{name} · scanner {number + 1}" if several else name
+            own, effect = batch_effect(batch, pooled, empirical_bayes=False), effects[name, number]
+            before[label] = own.gamma.tolist()
+            after[label] = ((own.gamma - effect.gamma) / np.sqrt(effect.delta)).tolist()
+        return {"features": list(self.names), "before": before, "after": after}
 
 
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+def _nothing(features: int, covariates: int) -> Pooled:
+    return Pooled(np.zeros((covariates, features)), np.zeros(features), np.ones(features))
 
 
-def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Harmonise:
-    """Return the task of `stage`."""
-    return Harmonise(intensity_names(plan.data.contrasts))
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float64))
+
+
+def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Return the phantoms' mean and deviation per column: the public scale of the terms."""
+    return prior(plan)
+
+
+def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Harmonise | Space:
+    """Return the task of `stage`: ComBat, or once that is known the harmonisation space."""
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    strange = [name for name in options.covariates if name not in COVARIATES]
+    rule = f"covariates of stage '{stage.name}' must be of a person, never a label"
+    demand(not strange, rule, f"'{(strange or [''])[0]}'", f"use some of: {', '.join(COVARIATES)}")
+    names = intensity_names(plan.data.contrasts)
+    size, exact = len(names), plan.privacy.mechanism == "none"
+    if "harmonise.alpha" in shared:
+        return Space(names, shared["harmonise.alpha"], shared["harmonise.sigma"], options.axes, exact)
+    centre, spread = (need(shared, f"prior.{key}")[:size].double().numpy() for key in ("mean", "deviation"))
+    bounds = Bounds(centre, spread, *scale_of(options.covariates), Weights(lacking=options.lacking))
+    return Harmonise(names, options, bounds, exact)

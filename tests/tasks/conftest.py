@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.cohort.levels import VERTEBRAE
-from fedspine.cohort.tensors import PatientTensors
+from fedspine.cohort.tensors import PatientTensors, Person
 from fedspine.config import TASKS, DataPlan, Plan, Stage, check_plan
 from fedspine.tasks._task import Measured, Trained, check_tasks, make, public_values
 
@@ -32,7 +32,7 @@ def tiny_plan(seed: int = 0) -> Plan:
     """Return a plan in which every task of the folder occurs."""
     stages = (
         Stage("standardise", "standardise"),
-        Stage("harmonise", "harmonise"),
+        Stage("harmonise", "harmonise", options={"covariates": ["age", "sex", "level"]}),
         Stage("gan", "gan", rounds=2, steps=2, options=SMALL),
         Stage("dcgan", "dcgan", rounds=2, steps=2, options=SMALL),
         Stage("dcgan", "dcgan-3d", rounds=2, steps=2, options={**SMALL, "dimensions": 3}),
@@ -82,7 +82,9 @@ def random_patient(generator: torch.Generator, *, complete: bool = False) -> Pat
     places = torch.full((len(VERTEBRAE), 3), torch.nan)
     places[17:22] = torch.rand(5, 3, generator=generator) * torch.tensor([slices - 1, DATA.size - 1.0, DATA.size - 1.0])
     levels = places if there(0.8) else None
-    return PatientTensors(images, present, mask, label, omics.clamp(-4, 4), known, levels)
+    person = Person(60.0 if there(0.8) else None, "F" if there(0.8) else None, 0.4 if there(0.8) else None)
+    batch = int(torch.randint(0, 4, (), generator=generator)) if bool(present.any()) else -1
+    return PatientTensors(images, present, mask, label, omics.clamp(-4, 4), known, levels, person, batch=batch)
 
 
 @dataclass
