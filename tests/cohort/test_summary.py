@@ -81,7 +81,7 @@ def test_a_large_cohort_is_not_listed_patient_by_patient() -> None:
 
 def test_a_cohort_without_anything_missing_says_so() -> None:
     volume = Volume(np.ones((1, 2, 2), np.uint8), np.eye(4), "T1")
-    full = Patient("a", {"T1": volume}, volume, "benign", 1.0, 2.0, 1.0, "T5", np.array([1.0]))
+    full = Patient("a", {"T1": volume}, volume, "benign", 1.0, 2.0, 1.0, "T5", np.array([1.0]), age=60.0, sex="F")
     text = printed(Cohort("full", (full,), ("gene",)))
     assert rows(text, "nothing") == [["nothing", "0"]]
 
