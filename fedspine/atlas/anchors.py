@@ -22,7 +22,7 @@ from fedspine.harmony.features import features
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.public import public_patients
 
-COUNT = 96
+COUNT = 120
 """Anchors of a plan."""
 
 
@@ -37,7 +37,7 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
         count: how many.
         purpose: tells draws apart: 0 anchors, 1 pre-training, 2 examples for the report.
     """
-    return on_grid(plan, _drawn(plan, count, purpose), purpose)
+    return on_grid(plan, drawn(plan, count, purpose), purpose)
 
 
 def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[PatientTensors]:
@@ -48,8 +48,8 @@ def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[Patie
     if bool(foreign.any()):
         random = np.random.default_rng([plan.seed, purpose])
         for patient in tensors:
-            drawn = torch.from_numpy(random.normal(size=len(data.omics)).astype(np.float32))
-            patient.omics[foreign] = drawn[foreign]
+            values = torch.from_numpy(random.normal(size=len(data.omics)).astype(np.float32))
+            patient.omics[foreign] = values[foreign]
             patient.omics_present[foreign] = 1.0
     return tensors
 
@@ -89,7 +89,7 @@ def anchor_rows(plan: Plan) -> tuple[Tensor, Tensor]:
 
 def anchor_labels(plan: Plan) -> list[str]:
     """Return the anchors' classes as words."""
-    return [patient.label or "" for patient in _drawn(plan, COUNT, 0)]
+    return [patient.label or "" for patient in drawn(plan, COUNT, 0)]
 
 
 def prior(plan: Plan) -> dict[str, Tensor]:
@@ -102,7 +102,8 @@ def prior(plan: Plan) -> dict[str, Tensor]:
     return {"prior.mean": torch.where(count > 1, mean, torch.zeros_like(mean)), "prior.deviation": deviation}
 
 
-def _drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
+def drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
+    """Return public phantoms with their own classes and omics, each with the resolution of the plan's grid."""
     data = plan.data
     shape = (data.slices, data.size, data.size)
     seed, contrasts = 1000 * plan.seed + purpose, scanned(data.contrasts)

@@ -64,6 +64,7 @@ class PatientTensors:
         batch: number of the patient's scanner among the site's (`client.roll`); -1 without an image or a roll.
         harmonised: (feature,) image features as the consortium's average scanner would have measured them, and which
             are known; `None` where nobody harmonised.
+        measured: the same features as the patient's own scanner measured them.
     """
 
     images: Tensor = field(repr=False)
@@ -77,6 +78,7 @@ class PatientTensors:
     scanners: tuple[Scanner | None, ...] = field(default=(), repr=False)
     batch: int = field(default=-1, repr=False)
     harmonised: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    measured: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @property
     def scanner(self) -> Scanner | None:

@@ -59,7 +59,7 @@ def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> Patient
     row = values.clone()
     row[:size] = torch.from_numpy(target.clip(-BOUND, BOUND)).float()
     images = _followed(patient, known, measured, target)
-    return replace(patient, images=images, harmonised=(row * known, known))
+    return replace(patient, images=images, harmonised=(row * known, known), measured=(values, known))
 
 
 def _followed(patient: PatientTensors, known: Tensor, measured: Array, target: Array) -> Tensor:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+LEAST, MOST = math.log(0.2), math.log(3.0)
+"""Of the logarithm of the score's deviation."""
 
 
 def _tower(inputs: int, hidden: int, latent: int) -> nn.Sequential:
@@ -24,7 +30,7 @@ class Towers(nn.Module):
         super().__init__()
         self.image = _tower(image_inputs, hidden, latent)
         self.omics = _tower(omics_inputs, hidden, latent)
-        self.score = nn.Linear(latent, 1)
+        self.score = nn.Linear(latent, 2)
 
     def embed_image(self, rows: Tensor) -> Tensor:
         """Return (row, latent) unit vectors of image features (row, feature)."""
@@ -35,6 +41,6 @@ class Towers(nn.Module):
         return F.normalize(self.omics(rows), dim=-1)
 
     def pseudo_genomic(self, latent: Tensor) -> Tensor:
-        """Return the pseudo-genomic score (row,) of image embeddings (row, latent)."""
-        result: Tensor = self.score(latent).squeeze(-1)
-        return result
+        """Return the score's mean and deviation, (row, 2), as image embeddings (row, latent) tell it."""
+        found: Tensor = self.score(latent)
+        return torch.stack([found[:, 0], found[:, 1].clamp(LEAST, MOST).exp()], dim=1)

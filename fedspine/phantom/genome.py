@@ -79,16 +79,26 @@ def draw_expression(
     stream: np.random.Generator, *, tumour: TumourType | None, pathways: Pathways
 ) -> NDArray[np.float64]:
     """Draw the markers and the embedding of the pathology image, (7,) in the order of `OMICS_COLUMNS`."""
-    chance = stream.standard_normal(7)
+    chance = stream.standard_normal(len(_MEASURED_WITH))
+    return np.round(expected_expression(tumour, pathways) + _MEASURED_WITH * chance, 4)
+
+
+_MEASURED_WITH = np.array([0.4, 0.8, 0.3, 0.3, 0.3, 0.5, 0.5])
+"""Standard deviation with which an assay measures each of the seven."""
+
+
+def expected_expression(tumour: TumourType | None, pathways: Pathways) -> NDArray[np.float64]:
+    """Return what an assay without error would measure, (7,) in the order of `OMICS_COLUMNS` after the mutations."""
     lineage = np.array(tumour.lineage if tumour else (0.2, 0.2, 0.2))
-    found = [
-        pathways.proliferation + 0.4 * chance[0],
-        pathways.angiogenesis + 0.8 * chance[1],
-        *(lineage + 0.3 * chance[2:5]),
-        0.7 * pathways.proliferation - 0.4 * pathways.water + 0.5 * chance[5],
-        0.6 * pathways.angiogenesis + 0.5 * lineage[2] - 0.5 * lineage[0] + 0.5 * chance[6],
-    ]
-    return np.round(np.array(found), 4)
+    return np.array(
+        [
+            pathways.proliferation,
+            pathways.angiogenesis,
+            *lineage,
+            0.7 * pathways.proliferation - 0.4 * pathways.water,
+            0.6 * pathways.angiogenesis + 0.5 * lineage[2] - 0.5 * lineage[0],
+        ]
+    )
 
 
 def omics_of(_: np.random.Generator, *, mutations: Counts, expression: NDArray[np.float64]) -> NDArray[np.float64]:

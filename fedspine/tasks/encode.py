@@ -1,8 +1,10 @@
-"""`encode`: SOCCE's two towers learn, patient by patient, which omics belong to which image.
+"""`encode`: SOCCE's two towers learn, patient by patient, which omics belong to which image, whatever the scanner.
 
 Contrastive, with public phantom anchors as the only negatives: a patient's loss reads that patient, the anchors and the
 weights. In-batch negatives would make every patient's gradient depend on the others (measured: the clipped sum then
-moves by up to 2.5 C when one patient leaves, and no library notices).
+moves by up to 2.5 C when one patient leaves, and no library notices). The positives are the patient's omics and, for
+the image, what the patient's own scanner measured beside what the average scanner would have. Anchors were examined on
+two scanners each; that both examinations of one belong together is taught without noise (`public_loss`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedspine.atlas.anchors import anchor_rows, prior, rows_of
+from fedspine.atlas.anchors import prior, rows_of
+from fedspine.atlas.surrogate import NORMAL_90, Reading, reading, surrogate
+from fedspine.atlas.twins import anchors
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.harmony.features import feature_names
@@ -28,39 +32,55 @@ RANKS = (1, 5, 10, 20)
 """Bins of the rank that a patient's own omics reach among the anchors': up to 1, 5, 10, 20, beyond."""
 
 UNIT = 1 / math.sqrt(3)
+LARGEST_ERROR = 3.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage: width, latent dimensions, softmax temperature, weight of the score's squared error."""
+    """Settings of the stage.
+
+    Args:
+        hidden: width of the towers.
+        latent: dimensions of the sphere's space.
+        temperature: of the softmax.
+        score_weight: of the likelihood of the pseudo-genomic score.
+        twin_weight: of anchors' two examinations belonging together; 0 leaves scanners to `harmonise` alone.
+    """
 
     hidden: int = 24
     latent: int = 8
     temperature: float = 0.2
     score_weight: float = 0.2
+    twin_weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encode:
     """The task; see `Trained` and `Scored` in `_task`.
 
     Args:
         features: number of image features; the rest of a row is omics.
-        markers: indices of the marker columns within omics.
         options: of the stage.
         mean: (column,) of the shared scale.
         deviation: (column,) of the shared scale.
         anchors: (anchor, column) standardised.
         anchors_known: (anchor, column).
+        twins: (anchor, column) standardised, of the anchors' other examination.
+        twins_known: (anchor, column).
+        scores: (anchor,) the anchors' pseudo-genomic scores, NaN where there is none.
+        reading: how the pseudo-genomic score is read off omics.
     """
 
     features: int
-    markers: tuple[int, ...]
     options: Options
     mean: Tensor
     deviation: Tensor
     anchors: Tensor
     anchors_known: Tensor
+    twins: Tensor
+    twins_known: Tensor
+    scores: Tensor
+    reading: Reading
     loss_bound: float = 5.0
     on_cpu: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
@@ -89,50 +109,78 @@ class Encode:
         assert isinstance(model, Towers)
         return model.embed_image(self.image_rows(*self.rows(patient)))[0]
 
-    def marker_score(self, values: Tensor, known: Tensor) -> Tensor | None:
-        """Return the mean of the known, standardised markers of one row (1, column); `None` if there is none."""
-        if not self.markers:
-            return None
-        columns = torch.tensor(self.markers) + self.features
-        weight = known[0, columns]
-        return (values[0, columns] * weight).sum() / weight.sum() if bool(weight.any()) else None
+    def marker_score(self, patient: PatientTensors) -> Tensor | None:
+        """Return the pseudo-genomic score and its deviation as omics tell them, (2,); `None` without a marker."""
+        found = self.reading.of(patient.omics[None], patient.omics_present[None])[0]
+        return found if bool(found.isfinite().all()) else None
 
     def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
-        """Return symmetric InfoNCE of image and omics against the anchors, plus the score's squared error."""
+        """Return InfoNCE of the image with each positive there is, against the anchors, plus the score's likelihood."""
         assert isinstance(model, Towers)
         values, known = self.rows(patient)
         has_image, has_omics = bool(known[0, : self.features].any()), bool(known[0, self.features :].any())
-        if not (has_image and has_omics):
+        if not has_image or not (has_omics or patient.measured is not None):
             return None
-        image, omics = (
-            model.embed_image(self.image_rows(values, known)),
-            model.embed_omics(self.omics_rows(values, known)),
-        )
+        image = model.embed_image(self.image_rows(values, known))
         anchor_image = model.embed_image(self.image_rows(self.anchors, self.anchors_known))
-        anchor_omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
-        own, target = (image * omics).sum(1, keepdim=True), torch.tensor([0])
-        to_omics = torch.cat([own, image @ anchor_omics.T], dim=1) / self.options.temperature
-        to_image = torch.cat([own, omics @ anchor_image.T], dim=1) / self.options.temperature
-        loss = (F.cross_entropy(to_omics, target) + F.cross_entropy(to_image, target)) / 2
-        score = self.marker_score(values, known)
-        if score is not None:
-            loss = loss + self.options.score_weight * F.mse_loss(model.pseudo_genomic(image)[0], score)
-        return loss
+        losses = []
+        if has_omics:
+            omics = model.embed_omics(self.omics_rows(values, known))
+            anchor_omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
+            losses.append(self._among_anchors(image, omics, anchor_image, anchor_omics))
+        if patient.measured is not None:
+            other = model.embed_image(self._measured_row(patient))
+            losses.append(self._among_anchors(image, other, anchor_image, anchor_image))
+        loss = torch.stack(losses).mean()
+        found = self.marker_score(patient)
+        return loss if found is None else loss + self.options.score_weight * _misfit(model, image, found[:1])
+
+    def _measured_row(self, patient: PatientTensors) -> Tensor:
+        """Return the image tower's input as the patient's own scanner measured it, (1, 2·feature)."""
+        assert patient.measured is not None
+        values, known = patient.measured
+        scaled = standard(values, known, self.mean[: self.features], self.deviation[: self.features])
+        return torch.cat([scaled, known])[None]
+
+    def _among_anchors(self, one: Tensor, other: Tensor, anchor_one: Tensor, anchor_other: Tensor) -> Tensor:
+        """Return how hard it is to tell a patient's two unit vectors (1, latent) from the anchors', both ways."""
+        own, target = (one * other).sum(1, keepdim=True), torch.tensor([0])
+        to_other = torch.cat([own, one @ anchor_other.T], dim=1) / self.options.temperature
+        to_one = torch.cat([own, other @ anchor_one.T], dim=1) / self.options.temperature
+        return (F.cross_entropy(to_other, target) + F.cross_entropy(to_one, target)) / 2
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all weights."""
         return list(model.parameters())
 
     def public_loss(self, model: nn.Module, draws: torch.Generator, step: int) -> Tensor | None:
-        """Return nothing: phantoms are used before round 1."""
-        return None
+        """Return InfoNCE of the anchors' two examinations with each other and with their omics; and their scores'."""
+        assert isinstance(model, Towers)
+        if self.options.twin_weight == 0:
+            return None
+        first = model.embed_image(self.image_rows(self.anchors, self.anchors_known))
+        second = model.embed_image(self.image_rows(self.twins, self.twins_known))
+        loss = self._paired(first, second)
+        if bool(self.anchors_known[:, self.features :].any()):
+            omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
+            loss = loss + (self._paired(first, omics) + self._paired(second, omics)) / 2
+        told = self.scores.isfinite()
+        if bool(told.any()):
+            misfit = _misfit(model, first[told], self.scores[told]) + _misfit(model, second[told], self.scores[told])
+            loss = loss + self.options.score_weight * misfit
+        return self.options.twin_weight * loss
+
+    def _paired(self, one: Tensor, other: Tensor) -> Tensor:
+        target = torch.arange(len(one))
+        likeness = one @ other.T / self.options.temperature
+        return (F.cross_entropy(likeness, target) + F.cross_entropy(likeness.T, target)) / 2
 
     def after_step(self, model: nn.Module) -> None:
         """Nothing follows the weights."""
 
     def counts(self) -> dict[str, Tensor]:
-        """`rank`: patients by bin of `RANKS`; `error`: sum of the score's absolute error (at most 3); `scored`."""
-        return {"rank": torch.zeros(len(RANKS) + 1), "error": torch.zeros(()), "scored": torch.zeros(())}
+        """`rank`: patients by bin of `RANKS`; `error`: sum of the score's absolute error; `scored`: missed, within."""
+        return {"rank": torch.zeros(len(RANKS) + 1), "error": torch.zeros(()), "scored": torch.zeros(2)}
 
     def units(self) -> dict[str, float]:
         """Return a patient's weight: three entries of at most 1, together of norm 1."""
@@ -144,43 +192,73 @@ class Encode:
         values, known = self.rows(patient)
         if not (bool(known[0, : self.features].any()) and bool(known[0, self.features :].any())):
             return None
-        image, omics = (
-            model.embed_image(self.image_rows(values, known)),
-            model.embed_omics(self.omics_rows(values, known)),
-        )
+        image = model.embed_image(self.image_rows(values, known))
+        omics = model.embed_omics(self.omics_rows(values, known))
         anchor_omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
         better = int((image @ anchor_omics.T > (image * omics).sum()).sum())
         counts = self.counts()
         counts["rank"][sum(better + 1 > limit for limit in RANKS)] = 1.0
-        score = self.marker_score(values, known)
-        if score is not None:
-            counts["error"] += float((model.pseudo_genomic(image)[0] - score).abs().clamp(max=3)) / 3
-            counts["scored"] += 1.0
+        told = self.marker_score(patient)
+        if told is not None:
+            guess, deviation = model.pseudo_genomic(image)[0].tolist()
+            error = abs(guess - float(told[0]))
+            counts["error"] += min(error, LARGEST_ERROR) / LARGEST_ERROR
+            counts["scored"][int(error <= NORMAL_90 * deviation)] = 1.0
         return {key: value * UNIT for key, value in counts.items()}
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return how often a patient's own omics rank first and within ten, and the score's mean absolute error."""
-        rank = (counts["rank"] / UNIT).clamp(min=0)
-        total, scored = float(rank.sum()), float(counts["scored"]) / UNIT
-        result = {"top 1": math.nan, "top 10": math.nan, "score error": math.nan}
+        """Return how often a patient's own omics rank first and within ten; the score's error and intervals' coverage.
+
+        The error is the mean absolute one, the coverage the share of patients whose score as omics tell it lies in the
+        90 % interval that the image alone gives.
+        """
+        rank, scored = (counts["rank"] / UNIT).clamp(min=0), (counts["scored"] / UNIT).clamp(min=0)
+        total, told = float(rank.sum()), float(scored.sum())
+        result = {"top 1": math.nan, "top 10": math.nan, "score error": math.nan, "score coverage": math.nan}
         if total >= 0.5:
             result |= {"top 1": float(rank[0]) / total, "top 10": float(rank[:3].sum()) / total}
-        if scored >= 0.5:
-            result["score error"] = min(max(3 * float(counts["error"]) / UNIT / scored, 0.0), 3.0)
+        if told >= 0.5:
+            error = LARGEST_ERROR * float(counts["error"]) / UNIT / told
+            result |= {"score error": min(max(error, 0.0), LARGEST_ERROR), "score coverage": float(scored[1]) / told}
         return result
 
 
+def _misfit(model: Towers, image: Tensor, wanted: Tensor) -> Tensor:
+    """Return the negative log-likelihood of scores (row,) under what image embeddings (row, latent) tell of them."""
+    found = model.pseudo_genomic(image)
+    return F.gaussian_nll_loss(found[:, 0], wanted, found[:, 1].square())
+
+
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Return the anchors' rows, which entries are known, and the phantoms' own scale."""
-    values, known = anchor_rows(plan)
-    return {**prior(plan), "anchors.values": values, "anchors.known": known}
+    """Return the anchors' rows, the phantoms' own scale, and what reads the pseudo-genomic score off omics."""
+    both = anchors(plan)
+    rows = {
+        "anchors.values": both.values,
+        "anchors.known": both.known,
+        "anchors.twins": both.twins,
+        "anchors.twins_known": both.twins_known,
+    }
+    return {**prior(plan), **rows, **surrogate(plan)}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Encode:
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    known = need(shared, "anchors.known")
+    known, twins_known = need(shared, "anchors.known"), need(shared, "anchors.twins_known")
     mean, deviation = scale_of(shared)
-    anchors = standard(need(shared, "anchors.values"), known, mean, deviation)
+    features = len(feature_names(plan.data.contrasts))
     markers = tuple(plan.data.omics.index(name) for name in plan.data.markers)
-    return Encode(len(feature_names(plan.data.contrasts)), markers, options, mean, deviation, anchors, known)
+    values = need(shared, "anchors.values")
+    read = reading(shared, markers, mean[features:], deviation[features:])
+    return Encode(
+        features,
+        options,
+        mean,
+        deviation,
+        standard(values, known, mean, deviation),
+        known,
+        standard(need(shared, "anchors.twins"), twins_known, mean, deviation),
+        twins_known,
+        read.of(values[:, features:], known[:, features:])[:, 0],
+        read,
+    )

@@ -68,7 +68,7 @@ class Tokens:
         anchors = torch.stack([(need(self.shared, "atlas.token") == t).sum() for t in range(len(self.centres))])
         moved = self.centres * (anchors[:, None] + noise**2) + total["centres"] * math.sqrt(2)
         with torch.no_grad():
-            score = self.model.pseudo_genomic(self.centres)
+            score = self.model.pseudo_genomic(self.centres)[:, 0]
         plane, token = need(self.shared, "atlas.map"), need(self.shared, "atlas.token")
         labels = anchor_labels(self.plan)
         table = {
