@@ -20,11 +20,11 @@ from fedspine.privacy.patient_sum import public_generator
 from fedspine.privacy.sgd import LOSS_NORM
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
 from fedspine.tasks._rounds import Strength
-from fedspine.tasks._task import Measured, Site, Trained, make, public_values
+from fedspine.tasks._task import Measured, Site, Trained, freezes, make, public_values
 from fedspine.wire import Schema, check, schema_of
 from server.collapse import checked
 from server.sites import Enrolled, Reply, ask_stage
-from server.starting import public_steps, start, teachers
+from server.starting import frozen, public_steps, start, teachers
 from server.vault import Progress, Vault
 
 
@@ -78,6 +78,7 @@ class Runner:
         inner = progress.models.get(stage.of)
         if progress.round == 0:
             progress.shared |= public_values(self.plan, stage, progress.shared, inner)
+            progress.shared |= frozen(stage, self.initial)
             progress.numbers.setdefault("stages", []).append(self._entry(stage))
         entry = progress.numbers["stages"][-1]
         task = make(self.plan, stage, progress.shared, inner)
@@ -162,6 +163,10 @@ class Runner:
                 assert isinstance(again, Measured)
                 task = again
             self.watcher.round_ends(stage, number, time.monotonic() - begun)
+        if freezes(stage):
+            begins = f"{stage.task}."
+            shared = {k.removeprefix(begins): v for k, v in progress.shared.items() if k.startswith(begins)}
+            self.vault.keep_model(stage.name, shared)
 
     def _round(
         self,

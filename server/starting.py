@@ -20,7 +20,7 @@ from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._rounds import pretrain, teach
-from fedspine.tasks._task import Generative, Trained, rebuilt
+from fedspine.tasks._task import Generative, Trained, freezes, rebuilt
 from server.vault import Progress
 
 PRETRAIN_PHANTOMS = 160
@@ -80,6 +80,13 @@ def initial_weights(stage: Stage, folder: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (OSError, SafetensorError):
         raise ConfigError(rule, "another kind of file", "use models/STAGE.safetensors of a run folder") from None
+
+
+def frozen(stage: Stage, folder: Path) -> dict[str, Tensor]:
+    """Return what a measuring stage's `initial` file holds, as `frozen.*`: what all shared in an earlier run."""
+    if not stage.initial or not freezes(stage):
+        return {}
+    return {f"frozen.{key}": value for key, value in initial_weights(stage, folder).items()}
 
 
 def fill(model: nn.Module, found: Mapping[str, Tensor], stage: Stage) -> float:

@@ -207,5 +207,12 @@ def in_units(pooled: Pooled, bounds: Bounds) -> Pooled:
     return Pooled(beta, alpha, pooled.sigma * bounds.spread)
 
 
+def on_public_scale(pooled: Pooled, bounds: Bounds) -> Pooled:
+    """Return `pooled`, which is in the units of features and covariates, on the public scale: undoes `in_units`."""
+    beta = pooled.beta * bounds.covariate_spread[:, None] / bounds.spread
+    alpha = (pooled.alpha + bounds.covariate_centre @ pooled.beta - bounds.centre) / bounds.spread
+    return Pooled(beta, alpha, pooled.sigma / bounds.spread)
+
+
 def _clipped(part: Array) -> Array:
     return part / max(1.0, float(np.linalg.norm(part)))

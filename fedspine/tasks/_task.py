@@ -5,7 +5,7 @@ offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measu
 such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
 stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says
 `REPEATS = True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones,
-and the task is made anew. Settings are a dataclass `Options`.
+and the task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a dataclass `Options`.
 Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
 """
 
@@ -234,9 +234,16 @@ def check_tasks(plan: Plan) -> None:
             raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
 
 
+def freezes(stage: Stage) -> bool:
+    """Return whether the stage measures and may take over what an earlier run found (`FREEZES`)."""
+    return bool(getattr(_module(stage), "FREEZES", False))
+
+
 def _check_rounds(stage: Stage, module: ModuleType) -> None:
     if not hasattr(module, "MEASURES"):
         return
+    if stage.initial and not freezes(stage):
+        raise ConfigError(f"stage '{stage.name}' measures and begins with nothing", "an `initial`", "leave it out")
     several = getattr(module, "REPEATS", False)
     found = (stage.sample_rate, 1 if several else stage.rounds, stage.steps, stage.clip)
     if found != (1, 1, 1, 1):

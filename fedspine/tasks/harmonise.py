@@ -7,7 +7,7 @@ same at every site, are their principal axes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fedspine.atlas.anchors import prior
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, demand
-from fedspine.harmony.bounded import Bounds, Weights, batch_sums, bounded_term, in_units
+from fedspine.harmony.bounded import Bounds, Weights, batch_sums, bounded_term, in_units, on_public_scale
 from fedspine.harmony.combat import BatchEffect, Pooled, batch_effect, pool
 from fedspine.harmony.covariates import COVARIATES, covariate_row, scale_of
 from fedspine.harmony.features import features, intensity_names
@@ -31,6 +31,7 @@ from fedspine.wire import SCANNERS
 
 MEASURES = ()
 REPEATS = True
+FREEZES = True
 
 Array = NDArray[np.float64]
 
@@ -57,12 +58,21 @@ class Harmonise:
 
     A patient's term is `bounded.bounded_term` in the row of the patient's scanner, zero in the others: of norm at most
     1, from that patient and public values. Without noise it is the exact `moments.term`.
+
+    Args:
+        names: of the features.
+        options: of the stage.
+        bounds: the public scale of terms.
+        exact: whether the plan has no noise.
+        frozen: what an earlier consortium shares, in the features' units; scanners that join get their own effect, and
+            nobody else's harmonised features change.
     """
 
     names: tuple[str, ...]
     options: Options
     bounds: Bounds
     exact: bool
+    frozen: Pooled | None = None
 
     def zeros(self) -> dict[str, Tensor]:
         """Return the parts of a term for every scanner of a site, (scanner, …) float64."""
@@ -93,7 +103,7 @@ class Harmonise:
             for number in range(len(SCANNERS))
             if site.scanners[number] > 0
         }
-        pooled = pool(list(batches.values())) if batches else _nothing(len(self.names), len(self.options.covariates))
+        pooled = self._pooled(list(batches.values()))
         effects = {key: batch_effect(batch, pooled) for key, batch in batches.items()}
         common = in_units(pooled, self.bounds)
         chosen = [COVARIATES.index(name) for name in self.options.covariates]
@@ -107,6 +117,14 @@ class Harmonise:
             own={name: self._own(name, effects) for name in sites},
             numbers={"harmonisation": self._numbers(sites, batches, pooled, effects)},
         )
+
+    def _pooled(self, batches: Sequence[BatchSums]) -> Pooled:
+        if self.frozen is not None:
+            return on_public_scale(self.frozen, self.bounds)
+        if batches:
+            return pool(batches)
+        size = len(self.names)
+        return Pooled(np.zeros((len(self.options.covariates), size)), np.zeros(size), np.ones(size))
 
     def _sums(self, site: Site, number: int, noise_sd: float) -> BatchSums:
         released = {part: value[number].double().numpy() for part, value in site.sums.items()}
@@ -143,10 +161,6 @@ class Harmonise:
         return {"features": list(self.names), "before": before, "after": after}
 
 
-def _nothing(features: int, covariates: int) -> Pooled:
-    return Pooled(np.zeros((covariates, features)), np.zeros(features), np.ones(features))
-
-
 def _tensor(values: Array) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float64))
 
@@ -168,4 +182,16 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         return Space(names, shared["harmonise.alpha"], shared["harmonise.sigma"], options.axes, exact)
     centre, spread = (need(shared, f"prior.{key}")[:size].double().numpy() for key in ("mean", "deviation"))
     bounds = Bounds(centre, spread, *scale_of(options.covariates), Weights(lacking=options.lacking))
-    return Harmonise(names, options, bounds, exact)
+    return Harmonise(names, options, bounds, exact, _frozen(shared, stage, options, size))
+
+
+def _frozen(shared: Shared, stage: Stage, options: Options, size: int) -> Pooled | None:
+    """Return what the file in `initial` holds, if the stage has one."""
+    keys = ("alpha", "beta", "sigma", "covariates")
+    if not stage.initial or f"frozen.{keys[0]}" not in shared:
+        return None
+    alpha, beta, sigma, chosen = (need(shared, f"frozen.{key}").double().numpy() for key in keys)
+    fits = len(alpha) == len(sigma) == size and tuple(COVARIATES[int(n)] for n in chosen) == options.covariates
+    rule = f"initial of stage '{stage.name}' must be of a plan with the same contrasts and covariates"
+    demand(fits, rule, "another's", "use models/harmonise.safetensors of that consortium's run")
+    return Pooled(beta.reshape(-1, size), alpha, sigma)
