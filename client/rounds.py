@@ -21,8 +21,9 @@ from fedspine.privacy.accounting import Event
 from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
 from fedspine.site_file import Site
+from fedspine.tasks._checks import check_tasks
 from fedspine.tasks._rounds import Strength, measure, optimiser_of, set_rate, train_round
-from fedspine.tasks._task import Measured, Trained, check_tasks, load_weights, make, travels
+from fedspine.tasks._task import Measured, Trained, load_weights, make, travels
 from fedspine.wire import ENROL, SCANNERS, STAGE, Schema, schema_of
 
 

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from fedspine.config import Plan
 from fedspine.privacy.calibrate import calibrate
 from fedspine.report.pages import write_reports
-from fedspine.tasks._task import check_networks, check_tasks
+from fedspine.tasks._checks import check_networks, check_tasks
 from server.results import metrics, write_gallery
 from server.runner import Runner, Watcher
 from server.sites import enrol

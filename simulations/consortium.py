@@ -21,7 +21,7 @@ from fedspine.phantom.genome import MARKERS
 from fedspine.privacy.calibrate import calibrate
 from fedspine.report.pages import write_reports
 from fedspine.site_file import load_site
-from fedspine.tasks._task import check_networks, check_tasks
+from fedspine.tasks._checks import check_networks, check_tasks
 from server.coordinate import coordinate
 from server.runner import Watcher
 from server.vault import Progress

@@ -10,7 +10,7 @@ from fedspine.config import TASKS, load_plan, plan_text
 from fedspine.errors import ConfigError
 from fedspine.plans.default import TEXT, default_plan
 from fedspine.site_file import Site, load_site
-from fedspine.tasks._task import check_tasks
+from fedspine.tasks._checks import check_tasks
 
 MINIMAL = 'name = "p"\n[[stage]]\ntask = "segment"\n'
 

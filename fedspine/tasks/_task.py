@@ -5,8 +5,9 @@ offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measu
 such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
 stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says
 `REPEATS = True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones,
-and the task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a dataclass `Options`.
-Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
+and the task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a
+dataclass `Options`. Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists
+the files here.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Protocol, get_type_hints, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from fedspine.cohort.patient import CONTRAST_NAMES, CONTRASTS, PLANES
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TASKS, Plan, Stage
 from fedspine.errors import ConfigError
-from fedspine.strict import build
 
 Shared = Mapping[str, Tensor]
 """Results of earlier stages, `stage.key` to tensor: released or public values, the same for every patient of a site."""
@@ -156,13 +155,13 @@ def make(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None)
         shared: results of earlier stages.
         arrays: weights of the stage named in `of`, where there is one.
     """
-    result: Trained | Measured = _module(stage).task(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
+    result: Trained | Measured = module_of(stage).task(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
     return result
 
 
 def public_values(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None) -> dict[str, Tensor]:
     """Return what `stage` adds to `shared` before it begins, from phantoms and released values; server side."""
-    module = _module(stage)
+    module = module_of(stage)
     if not hasattr(module, "public"):
         return {}
     result: dict[str, Tensor] = module.public(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
@@ -205,81 +204,13 @@ def load_weights(model: nn.Module, arrays: Shared) -> None:
     model.load_state_dict(dict(arrays))
 
 
-KNOWN_CONTRASTS = f"use: {', '.join(CONTRASTS[:-1])}, each also with a plane ({', '.join(PLANES)}) as in 'T2 axial'"
-
-
-def check_tasks(plan: Plan) -> None:
-    """Raise ConfigError if the contrasts, or a stage's task, options or `of` cannot work; builds no network."""
-    strange = [name for name in plan.data.contrasts if name not in CONTRAST_NAMES]
-    if strange:
-        raise ConfigError("contrasts must be known", f"'{strange[0]}'", KNOWN_CONTRASTS)
-    for stage in plan.stage:
-        module = _module(stage)
-        measures: tuple[str, ...] = getattr(module, "MEASURES", ())
-        if stage.of and not measures:
-            raise ConfigError(f"stage '{stage.name}' must not have `of`", f"'{stage.of}'", "remove it")
-        if measures and (not stage.of or plan.find(stage.of).task not in measures):
-            raise ConfigError(
-                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(measures)}",
-                f"'{stage.of}'",
-                "name one",
-            )
-        _check_rounds(stage, module)
-        if stage.synthetic and not _generates(_module(plan.find(stage.synthetic))):
-            rule = f"synthetic of stage '{stage.name}' must name a stage that makes patients"
-            raise ConfigError(rule, f"'{stage.synthetic}'", "name a GAN's")
-        if hasattr(module, "Options"):
-            build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")
-        elif stage.options:
-            raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")
-
-
 def freezes(stage: Stage) -> bool:
     """Return whether the stage measures and may take over what an earlier run found (`FREEZES`)."""
-    return bool(getattr(_module(stage), "FREEZES", False))
+    return bool(getattr(module_of(stage), "FREEZES", False))
 
 
-def _check_rounds(stage: Stage, module: ModuleType) -> None:
-    if not hasattr(module, "MEASURES"):
-        return
-    if stage.initial and not freezes(stage):
-        raise ConfigError(f"stage '{stage.name}' measures and begins with nothing", "an `initial`", "leave it out")
-    several = getattr(module, "REPEATS", False)
-    found = (stage.sample_rate, 1 if several else stage.rounds, stage.steps, stage.clip)
-    if found != (1, 1, 1, 1):
-        what = "sample_rate, steps and clip" if several else "sample_rate, rounds, steps and clip"
-        raise ConfigError(
-            f"stage '{stage.name}' measures every patient once a round, so {what} must be 1",
-            "other numbers",
-            "leave them out",
-        )
-
-
-def _generates(module: ModuleType) -> bool:
-    """Return whether the module's tasks make patients, by what its function `task` says that it returns."""
-    return hasattr(get_type_hints(module.task)["return"], "synthetic")
-
-
-def check_networks(plan: Plan) -> None:
-    """Raise ConfigError if the options of a trained stage make no network; the coordinator asks before it sends."""
-    for stage in plan.stage:
-        module = _module(stage)
-        if hasattr(module, "MEASURES") or hasattr(module, "public"):
-            continue
-        try:
-            task = module.task(plan, stage, {})
-            task.private_parameters(task.build())
-        except ConfigError:
-            raise
-        except Exception as error:  # whatever the library says of widths that do not fit
-            raise ConfigError(
-                f"options of stage '{stage.name}' must make a network",
-                type(error).__name__,
-                "see docs/reference/plan.md",
-            ) from None
-
-
-def _module(stage: Stage) -> ModuleType:
+def module_of(stage: Stage) -> ModuleType:
+    """Return the module of the stage's task."""
     if stage.task not in TASKS:
         raise ConfigError("a task must be one of fedspine's", f"'{stage.task}'", f"use one of: {', '.join(TASKS)}")
     return importlib.import_module(f"fedspine.tasks.{stage.task}")

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fedspine.cohort.levels import VERTEBRAE
 from fedspine.cohort.tensors import PatientTensors, Person
 from fedspine.config import TASKS, DataPlan, Plan, Stage, check_plan
-from fedspine.tasks._task import Measured, Trained, check_tasks, make, public_values
+from fedspine.tasks._checks import check_tasks
+from fedspine.tasks._task import Measured, Trained, make, public_values
 
 DATA = DataPlan(
     contrasts=("T1", "T2"),

@@ -13,10 +13,11 @@ from fedspine.errors import ConfigError
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.differentiable import KINDS, augmented
 from fedspine.tasks._adversarial import Adversarial
+from fedspine.tasks._checks import check_tasks
 from fedspine.tasks._losses import gradient_penalty, r1
 from fedspine.tasks._rounds import Strength, optimiser_of, train_round
 from fedspine.tasks._sample import patients_of
-from fedspine.tasks._task import Generative, Trained, check_tasks, make, public_values
+from fedspine.tasks._task import Generative, Trained, make, public_values
 from fedspine.tasks.conditional_gan import FromMasks
 from fedspine.tasks.phantom_gan import FromPhantoms
 
