@@ -16,9 +16,8 @@ from pathlib import Path
 
 from fedspine.cohort.cache import write_whole
 from fedspine.cohort.patient import Patient
-from fedspine.cohort.scanner import word_of
+from fedspine.cohort.scanner import MOST_SCANNERS, word_of
 from fedspine.config import TRAIN, DataPlan
-from fedspine.wire import SCANNERS
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ def roll_of(sides: Mapping[str, Sequence[Patient]], data: DataPlan) -> Roll:
     """Return the roll of these patients; scanners that most patients lay on come first."""
     words = {fold: [_word(one, data) for one in members] for fold, members in sides.items()}
     everyone = Counter(word for members in words.values() for word in members if word)
-    scanners = tuple(sorted(everyone, key=lambda word: (-everyone[word], word))[: len(SCANNERS)])
+    scanners = tuple(sorted(everyone, key=lambda word: (-everyone[word], word))[:MOST_SCANNERS])
     places = [min(scanners.index(w) if w in scanners else len(scanners), len(scanners) - 1) for w in words[TRAIN] if w]
     folds = {fold: tuple(one.identifier for one in members) for fold, members in sides.items()}
-    return Roll(folds, scanners, tuple(places.count(number) for number in range(len(SCANNERS))))
+    return Roll(folds, scanners, tuple(places.count(number) for number in range(MOST_SCANNERS)))
 
 
 def write_roll(file: Path, roll: Roll) -> None:

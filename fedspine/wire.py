@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.errors import EgressBlocked, PrivacyError
 from fedspine.tasks._task import Measured, Trained, travels
 
@@ -22,8 +23,8 @@ ENROL, STAGE = "query.enrol", "train.stage"
 Schema = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 """Array name to dtype and shape."""
 
-SCANNERS = tuple(f"scanner-{number + 1}" for number in range(4))
-"""Training patients on each of a site's scanners; a fifth and others count with the fourth."""
+SCANNERS = tuple(f"scanner-{number + 1}" for number in range(MOST_SCANNERS))
+"""Training patients on each of a site's scanners."""
 
 NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition", *SCANNERS}), STAGE: frozenset({"patients", "loss"})}
 """The numbers that a reply may hold."""

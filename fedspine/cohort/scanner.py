@@ -31,6 +31,9 @@ VENDORS = (
 )
 """A part of the name that consoles write, in lower case, and the word for the vendor."""
 
+MOST_SCANNERS = 4
+"""Scanners of a site that are told apart; a fifth and others count with the fourth."""
+
 GAUSS_PER_TESLA = 10_000.0
 LARGEST_TESLA = 100.0
 NOMINAL_TESLA = (1.0, 1.5, 3.0, 7.0)

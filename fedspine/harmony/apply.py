@@ -22,7 +22,7 @@ from fedspine.harmony.features import BODY, BOUND, PER_CONTRAST, features
 
 COMMON = ("harmonise.alpha", "harmonise.beta", "harmonise.sigma", "harmonise.covariates")
 OWN = ("harmonise.gamma", "harmonise.delta", "harmonise.variance")
-"""Released: (feature,), (p, feature), (feature,), (p,) numbers in `COVARIATES`; and a site's, (scanner, feature) each."""
+"""Released: (feature,), (p, feature), (feature,), (p,) places in `COVARIATES`; and a site's, (scanner, feature)."""
 
 LEAST = 1e-3
 """A body whose intensities vary less than this has no scale."""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.harmony.space import fit_space, space_sums, space_term
 from fedspine.tasks._task import Outcome, Site
-from fedspine.wire import SCANNERS
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Space:
         """Return `first` (scanner, feature) and `outer` (scanner, G·(G + 1)/2), float64."""
         size = len(self.names)
         shapes = {"first": size, "outer": size * (size + 1) // 2}
-        return {part: torch.zeros(len(SCANNERS), length, dtype=torch.float64) for part, length in shapes.items()}
+        return {part: torch.zeros(MOST_SCANNERS, length, dtype=torch.float64) for part, length in shapes.items()}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return this patient's `space_term` in the row of the patient's scanner: of norm at most 1 unless exact."""
@@ -59,7 +59,7 @@ class Space:
                 None if self.exact else noise_sd,
             )
             for site in sites.values()
-            for number in range(len(SCANNERS))
+            for number in range(MOST_SCANNERS)
             if site.scanners[number] > 0
         ]
         if not batches:

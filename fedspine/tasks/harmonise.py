@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedspine.atlas.anchors import prior
+from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, demand
 from fedspine.harmony.bounded import Bounds, Weights, batch_sums, bounded_term, in_units, on_public_scale
@@ -27,7 +28,6 @@ from fedspine.harmony.moments import BatchSums, from_parts, term, zeros
 from fedspine.strict import build
 from fedspine.tasks._space import Space
 from fedspine.tasks._task import Outcome, Shared, Site, need
-from fedspine.wire import SCANNERS
 
 MEASURES = ()
 REPEATS = True
@@ -78,7 +78,7 @@ class Harmonise:
         """Return the parts of a term for every scanner of a site, (scanner, …) float64."""
         size, p = len(self.names), len(self.options.covariates)
         one = zeros(size, p) if self.exact else bounded_term(np.zeros(size), np.zeros(size), np.zeros(p), self.bounds)
-        return {part: torch.zeros(len(SCANNERS), *value.shape, dtype=torch.float64) for part, value in one.items()}
+        return {part: torch.zeros(MOST_SCANNERS, *value.shape, dtype=torch.float64) for part, value in one.items()}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return this patient's term."""
@@ -100,7 +100,7 @@ class Harmonise:
         batches = {
             (name, number): self._sums(site, number, noise_sd)
             for name, site in sites.items()
-            for number in range(len(SCANNERS))
+            for number in range(MOST_SCANNERS)
             if site.scanners[number] > 0
         }
         pooled = self._pooled(list(batches.values()))
@@ -136,7 +136,7 @@ class Harmonise:
         """Return a site's effects, (scanner, feature) each; a scanner that nobody lay on has none."""
         ones = np.ones(len(self.names))
         none = BatchEffect(0 * ones, ones, ones)
-        own = [effects.get((name, number), none) for number in range(len(SCANNERS))]
+        own = [effects.get((name, number), none) for number in range(MOST_SCANNERS)]
         return {
             "gamma": _tensor(np.stack([effect.gamma for effect in own])),
             "delta": _tensor(np.stack([effect.delta for effect in own])),
