@@ -1,0 +1,1 @@
+"""Hospitals recognised and IDH status kept, before and after harmonising real images."""
