@@ -19,10 +19,12 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.harmony.combat import BatchEffect, Pooled, adjust
 from fedspine.harmony.covariates import COVARIATES, covariate_row
 from fedspine.harmony.features import BODY, BOUND, PER_CONTRAST, features
+from fedspine.harmony.settings import expected_effect, settings_row
 
 COMMON = ("harmonise.alpha", "harmonise.beta", "harmonise.sigma", "harmonise.covariates")
-OWN = ("harmonise.gamma", "harmonise.delta", "harmonise.variance")
-"""Released: (feature,), (p, feature), (feature,), (p,) places in `COVARIATES`; and a site's, (scanner, feature)."""
+OWN = ("harmonise.gamma", "harmonise.delta", "harmonise.variance", "harmonise.patients")
+"""Released: (feature,), (p, feature), (feature,), (p,) places in `COVARIATES`; and a site's, (scanner, feature)
+of γ, δ and the variance of γ, (scanner,) of patients."""
 
 LEAST = 1e-3
 """A body whose intensities vary less than this has no scale."""
@@ -38,8 +40,16 @@ def pooled_of(shared: Mapping[str, Tensor]) -> tuple[Pooled, tuple[str, ...]]:
 
 def effect_of(shared: Mapping[str, Tensor], batch: int) -> BatchEffect:
     """Return the effect of the site's scanner of that number."""
-    gamma, delta, variance = (shared[key].double().numpy()[batch] for key in OWN)
+    gamma, delta, variance = (shared[key].double().numpy()[batch] for key in OWN[:3])
     return BatchEffect(gamma, delta, variance)
+
+
+def _effect(patient: PatientTensors, shared: Mapping[str, Tensor]) -> BatchEffect:
+    """Return the effect of the patient's scanner; of one that no training patient lay on, what its settings tell."""
+    told = None
+    if not shared["harmonise.patients"][patient.batch]:
+        told = expected_effect(shared, settings_row(patient.scanners), "harmonise.")
+    return effect_of(shared, patient.batch) if told is None else told
 
 
 def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> PatientTensors:
@@ -54,7 +64,7 @@ def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> Patient
     values, known = features(patient)
     pooled, covariates = pooled_of(shared)
     size = len(pooled.alpha)
-    measured, effect = values[:size].double().numpy(), effect_of(shared, patient.batch)
+    measured, effect = values[:size].double().numpy(), _effect(patient, shared)
     target = adjust(measured, covariate_row(patient.person, covariates), pooled, effect)
     row = values.clone()
     row[:size] = torch.from_numpy(target.clip(-BOUND, BOUND)).float()

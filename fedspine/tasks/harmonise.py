@@ -7,6 +7,7 @@ same at every site, are their principal axes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,13 @@ from fedspine.atlas.anchors import prior
 from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, demand
+from fedspine.harmony import settings
 from fedspine.harmony.bounded import Bounds, Weights, batch_sums, bounded_term, in_units, on_public_scale
 from fedspine.harmony.combat import BatchEffect, Pooled, batch_effect, pool
 from fedspine.harmony.covariates import COVARIATES, covariate_row, scale_of
-from fedspine.harmony.features import features, intensity_names
+from fedspine.harmony.features import PER_CONTRAST, features, intensity_names
 from fedspine.harmony.moments import BatchSums, from_parts, term, zeros
+from fedspine.harmony.onboarding import LEAST_SCANNERS, fit_acquisition
 from fedspine.strict import build
 from fedspine.tasks._space import Space
 from fedspine.tasks._task import Outcome, Shared, Site, need
@@ -45,11 +48,14 @@ class Options:
             diagnosis.
         lacking: weight of the release of how many patients lack a contrast or a mask, beside 1 of the first moments.
         axes: most dimensions of the harmonisation space, which the second round finds.
+        settings: share of a patient's norm that goes to the scanner's settings, from which scanners never seen are
+            told; 0 releases none.
     """
 
     covariates: tuple[str, ...] = ()
     lacking: float = 0.2
     axes: int = 8
+    settings: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Harmonise:
         """Return the parts of a term for every scanner of a site, (scanner, …) float64."""
         size, p = len(self.names), len(self.options.covariates)
         one = zeros(size, p) if self.exact else bounded_term(np.zeros(size), np.zeros(size), np.zeros(p), self.bounds)
+        if self.options.settings:
+            one["settings"] = np.zeros(settings.size(size // len(PER_CONTRAST)))
         return {part: torch.zeros(MOST_SCANNERS, *value.shape, dtype=torch.float64) for part, value in one.items()}
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
@@ -90,6 +98,11 @@ class Harmonise:
             own = term(self.bounds.standard(values), known, self.bounds.standard_covariates(row))
         else:
             own = bounded_term(values, known, row, self.bounds)
+        share = self.options.settings
+        if not self.exact:  # the squares of both shares add up to 1
+            own = {part: math.sqrt(1 - share**2) * value for part, value in own.items()}
+        if share:
+            own["settings"] = share * settings.settings_term(patient.scanners)
         result = self.zeros()
         for part, value in own.items():
             result[part][patient.batch] = torch.from_numpy(np.asarray(value))
@@ -113,8 +126,9 @@ class Harmonise:
                 "beta": _tensor(common.beta),
                 "sigma": _tensor(common.sigma),
                 "covariates": torch.tensor(chosen, dtype=torch.float64),
+                **self._model(sites, batches, pooled),
             },
-            own={name: self._own(name, effects) for name in sites},
+            own={name: self._own(site, name, effects) for name, site in sites.items()},
             numbers={"harmonisation": self._numbers(sites, batches, pooled, effects)},
         )
 
@@ -127,12 +141,29 @@ class Harmonise:
         return Pooled(np.zeros((len(self.options.covariates), size)), np.zeros(size), np.ones(size))
 
     def _sums(self, site: Site, number: int, noise_sd: float) -> BatchSums:
-        released = {part: value[number].double().numpy() for part, value in site.sums.items()}
+        released = {part: value[number].double().numpy() for part, value in site.sums.items() if part != "settings"}
         if self.exact:
             return from_parts(released)
-        return batch_sums(released, site.scanners[number], self.bounds, noise_sd)
+        share = math.sqrt(1 - self.options.settings**2)
+        released = {part: value / share for part, value in released.items()}
+        return batch_sums(released, site.scanners[number], self.bounds, noise_sd / share)
 
-    def _own(self, name: str, effects: Mapping[tuple[str, int], BatchEffect]) -> dict[str, Tensor]:
+    def _model(
+        self, sites: Mapping[str, Site], batches: Mapping[tuple[str, int], BatchSums], pooled: Pooled
+    ) -> dict[str, Tensor]:
+        """Return what settings tell of scanners' effects, where there are scanners enough to learn it from."""
+        if not self.options.settings or len(batches) < LEAST_SCANNERS:
+            return {}
+        rows = [
+            settings.mean_settings(
+                sites[name].sums["settings"][number].double().numpy() / self.options.settings,
+                sites[name].scanners[number],
+            )
+            for name, number in batches
+        ]
+        return settings.packed(fit_acquisition(list(batches.values()), np.stack(rows), pooled))
+
+    def _own(self, site: Site, name: str, effects: Mapping[tuple[str, int], BatchEffect]) -> dict[str, Tensor]:
         """Return a site's effects, (scanner, feature) each; a scanner that nobody lay on has none."""
         ones = np.ones(len(self.names))
         none = BatchEffect(0 * ones, ones, ones)
@@ -141,6 +172,7 @@ class Harmonise:
             "gamma": _tensor(np.stack([effect.gamma for effect in own])),
             "delta": _tensor(np.stack([effect.delta for effect in own])),
             "variance": _tensor(np.stack([effect.gamma_variance for effect in own])),
+            "patients": torch.tensor(site.scanners, dtype=torch.float64),
         }
 
     def _numbers(
@@ -176,6 +208,8 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     strange = [name for name in options.covariates if name not in COVARIATES]
     rule = f"covariates of stage '{stage.name}' must be of a person, never a label"
     demand(not strange, rule, f"'{(strange or [''])[0]}'", f"use some of: {', '.join(COVARIATES)}")
+    inside = 0 <= options.settings < 1
+    demand(inside, f"settings of stage '{stage.name}' must lie in [0, 1)", options.settings, "mend the value")
     names = intensity_names(plan.data.contrasts)
     size, exact = len(names), plan.privacy.mechanism == "none"
     if "harmonise.alpha" in shared:

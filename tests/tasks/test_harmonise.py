@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspine.cohort.patient import Scanner
 from fedspine.cohort.tensors import PatientTensors, Person
 from fedspine.config import DataPlan, Plan, PrivacyPlan, Stage
 from fedspine.errors import ConfigError
@@ -122,7 +123,7 @@ def test_two_scanners_at_one_site_count_as_two_batches(
 
 def _scanned(gain: float, offset: float, seed: int, batch: int) -> PatientTensors:
     random = np.random.default_rng(seed)
-    body = random.uniform(0.3, 0.9) + random.normal(0, 0.1, (2, 2, 32, 32))
+    body = random.uniform(0.5, 0.7) + random.normal(0, 0.1, (2, 2, 32, 32))
     images = torch.from_numpy((gain * body + offset).clip(0.06, 1.5)).float()
     return _patient(Person(float(random.uniform(30, 80))), batch, images)
 
@@ -170,3 +171,52 @@ def test_the_label_is_no_covariate() -> None:
     stage = replace(plan.stage[0], options={"covariates": ["label"]})
     with pytest.raises(ConfigError, match=r"must be of a person, never a label; found 'label'"):
         make(plan, stage, _shared(4))
+
+
+def _site_of(gains: Sequence[float], field: Sequence[float], each: int, seed: int) -> list[PatientTensors]:
+    found = []
+    for batch, (gain, tesla) in enumerate(zip(gains, field, strict=True)):
+        scanner = Scanner("Siemens", "Aera", tesla, echo_time_ms=20.0, repetition_time_ms=500.0)
+        for index in range(each):
+            one = _scanned(gain, 0.0, seed + 100 * batch + index, batch)
+            found.append(replace(one, scanners=(scanner, scanner)))
+    return found
+
+
+def test_a_scanner_that_nobody_lay_on_is_told_by_its_settings() -> None:
+    """Gain rises with the field; the fourth scanner of the second site has a field between, and no patient."""
+    plan = _plan(("T1", "T2"))
+    first = _site_of((0.5, 0.6, 0.9, 1.0), (0.5, 1.0, 2.5, 3.0), 25, 0)
+    second = _site_of((0.55, 0.65, 0.95), (0.75, 1.25, 2.75), 25, 5000)
+    held = _finished(plan, _shared(8), {"one": first, "two": second})
+    new = replace(_site_of((0.95,), (2.75,), 1, 9000)[0], batch=3)
+    assert new.scanner is not None
+    told = harmonised(new, held["two"])
+    known = harmonised(replace(new, batch=2), held["two"])
+    blind = harmonised(replace(new, scanners=(None, None)), held["two"])
+    assert told.harmonised is not None
+    assert known.harmonised is not None
+    assert blind.harmonised is not None
+    wanted = known.harmonised[0][:2]
+    missed = float((told.harmonised[0][:2] - wanted).abs().max())
+    assert missed < 0.3 * float((blind.harmonised[0][:2] - wanted).abs().max())
+
+
+def test_who_joins_late_changes_nobody_elses_features() -> None:
+    plan = _plan(("T1", "T2"))
+    first = _site_of((0.6, 1.0), (1.5, 3.0), 25, 0)
+    shared = _finished(plan, _shared(8), {"one": first})["one"]
+    frozen = {key.replace("harmonise.", "frozen."): value for key, value in shared.items() if "harmonise." in key}
+    late = replace(plan, stage=(replace(plan.stage[0], initial="harmonise.safetensors"),))
+    joined = _finished(late, {**_shared(8), **frozen}, {"new": _site_of((0.8,), (1.5,), 20, 7000)})["new"]
+    for key in ("alpha", "beta", "sigma"):
+        assert torch.allclose(joined[f"harmonise.{key}"], shared[f"harmonise.{key}"], atol=1e-9)
+    after = [harmonised(one, joined).harmonised for one in _site_of((0.8,), (1.5,), 30, 8000)]
+    others = [harmonised(one, shared).harmonised for one in first]
+
+    def mean(rows: Sequence[tuple[Tensor, Tensor] | None]) -> Tensor:
+        return torch.stack([row[0][:2] for row in rows if row is not None]).mean(0)
+
+    assert float((mean(after) - mean(others)).abs().max()) < 0.03
+    with pytest.raises(ConfigError, match="must be of a plan with the same contrasts and covariates"):
+        make(replace(late, data=replace(plan.data, contrasts=("T1",))), late.stage[0], {**_shared(4), **frozen})
