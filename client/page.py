@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from client.hospital import Hospital
+from client.lesions import saliencies, uncertainty
 from fedspine.atlas.token_map import nearest_token, place
 from fedspine.cohort.prepared import Lazily, joined, mapped
 from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
@@ -57,7 +58,9 @@ def write_local_results(
         "metrics": {},
         "tokens": [],
         "harmonisation": _harmonisation(raw, everyone, plan, shared),
+        "uncertainty": uncertainty(plan, shared),
     }
+    segmenter: tuple[Segment, torch.nn.Module] | None = None
     pictures: dict[str, Tensor] = {}
     examples = _examples(everyone)
     if examples:
@@ -75,8 +78,10 @@ def write_local_results(
             result["metrics"][f"{stage.name}-test"] = exact_metrics(cast(Scored, task), model, held_out)
         if isinstance(task, Segment):
             pictures |= _segmentations(task, model, held_out)
+            segmenter = task, model
         if isinstance(task, Encode) and "atlas.map" in shared:
             result["tokens"] = _places(task, model, everyone, plan, shared)
+    result["saliency"] = saliencies(everyone, [*plan.data.classes, "no label"], shared, segmenter)
     hospital.state.mkdir(parents=True, exist_ok=True)
     hospital.state.chmod(0o700)
     _write_private(hospital.state / "metrics.json", json.dumps(result).encode())

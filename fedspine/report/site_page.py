@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fedspine.report import galleries, leaving, results
+from fedspine.report import galleries, leaving, lesion_view, results
 from fedspine.report.atlas_view import site_tokens
 from fedspine.report.coordinator import circumstances, privacy
 from fedspine.report.layout import Section, data_table, facts, notice
@@ -65,6 +65,8 @@ def sections(run: Run, site: SiteFiles) -> list[Section]:
         Section("segmentation", "Segmentation", _segmentation(site, contrasts)),
         Section("tokens", "Lesion tokens", site_tokens(run, site.name, read_points(rows(site.metrics, "tokens")))),
         Section("harmonisation", "Harmonisation", _harmonisation(run, site)),
+        Section("scanners", "Certainty of each contrast", lesion_view.certainty(table(site.metrics, "uncertainty"))),
+        Section("saliency", "Lesion saliency", lesion_view.saliency(run, site.name, rows(site.metrics, "saliency"))),
         Section("ledger", "Privacy ledger", leaving.ledger(site.ledger, table(run.metrics, "epsilon", site.name))),
         Section("egress", "Egress log", leaving.egress(site.egress)),
     ]

@@ -54,6 +54,7 @@ svg { display: block; width: 100%; height: auto; }
 .line.s-pooled { stroke-width: 2.6; } .line.second { stroke-dasharray: 6 3; }
 .band { fill: var(--c); opacity: .13; stroke: none; }
 .dot { fill: var(--c); stroke: var(--paper); stroke-width: 1; }
+.dot.hollow { fill: var(--paper); stroke: var(--c); stroke-width: 1.5; }
 .bar { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .55; } .fill { fill: var(--c); }
 .mark { stroke: var(--ink); stroke-width: 1.6; }
 .budget { stroke: var(--ink); stroke-width: 1.4; stroke-dasharray: 5 3; }

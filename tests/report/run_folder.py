@@ -224,6 +224,20 @@ def site_metrics(rng: np.random.Generator, metrics: dict[str, Any], site: str, i
             "features": released.get("features"),
             **{key: released.get(key, {}).get(site) for key in ("before", "after")},
         },
+        "uncertainty": {
+            "contrasts": ["T1", "T2", "ADC"],
+            "patients": [21, 9],
+            "body": [[0.2, 0.25, 0.6], [0.3, 0.35, 0.8]],
+            "lesion": [[0.3, 0.3, 0.7], [0.4, 0.45, 0.9]],
+        },
+        "saliency": [
+            {
+                "class": CLASSES[1 + i % 2],
+                "score": 0.3 + 0.02 * i,
+                "mask": "the network's" if i % 4 else "the hospital's",
+            }
+            for i in range(20)
+        ],
     }
 
 

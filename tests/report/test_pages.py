@@ -81,6 +81,17 @@ def test_a_missing_part_is_a_sentence_not_a_crash(tmp_path: Path, part: str) -> 
     assert "</html>" in text
 
 
+def test_a_site_sees_how_certain_its_contrasts_are_and_how_its_lesions_stand_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_reports(run)
+    own = (run / "sites" / SITES[0] / "report.html").read_text("utf-8")
+    assert "<strong>0.60</strong>" in own
+    assert "saliency 0.30" in own
+    assert own.count('class="dot s0 hollow"') == 15
+    shared = (run / "report.html").read_text("utf-8")
+    assert "saliency 0.30" not in shared  # a patient's score never is on the coordinator's page
+
+
 def test_a_collapsed_generator_is_said_on_the_page(tmp_path: Path) -> None:
     assert "generator collapsed" not in rendered(tmp_path / "well", lambda metrics: None)
     text = rendered(tmp_path / "ill", lambda metrics: metrics["gan"].update(collapsed=[3, 4]))
