@@ -8,7 +8,7 @@ All after the sum is arithmetic on released values and public phantoms; it costs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,12 +18,16 @@ from torch import Tensor
 from fedspine.config import DataPlan
 from fedspine.harmony import certainty, landmarks, rendering
 from fedspine.harmony.fields import roles
+from fedspine.harmony.scanner_sum import pooled, restored, summary_term
 from fedspine.harmony.twin import SPREAD, Twin, near, public_people, scans, twin_of
 from fedspine.phantom.patient import Phantom
 from fedspine.phantom.scanner import Protocol, ScannerModel
 
 FITTED, MATCHED, CHECKED = 90, 24, 60
 """Phantoms that maps are fitted to, the first of them that twins are sought with, others that errors are learned of."""
+
+WIDER = 2.0
+"""Scanners are drawn from a posterior so much wider than a twin's: it takes the simulator for the truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +62,16 @@ def public_material(
     return Public(data, tuple(people[:fitted]), tuple(people[fitted:]), images[:fitted], images[fitted:], masks, seed)
 
 
+def public_centre(public: Public) -> dict[str, Tensor]:
+    """Return the phantoms' mean summary on the reference scanner, the centre of every hospital's terms."""
+    part = roles(public.data.contrasts)
+    every = torch.ones(len(public.data.contrasts))
+    total = pooled([summary_term(images, every, part) for images in public.seen_fitted])
+    return {name: value / len(public.seen_fitted) for name, value in total.items()}
+
+
 def alignment_of(
-    total: Mapping[str, Tensor],
+    released: Mapping[str, Tensor],
     count: int,
     protocols: Mapping[str, Protocol],
     field_tesla: float,
@@ -69,18 +81,22 @@ def alignment_of(
     """Return the arrays that align a scanner's images and tell how certain they are.
 
     Args:
-        total: a sum of `twin.summary_term` over the scanner's patients, noised or exact; ignored without patients.
+        released: a sum of `scanner_sum.centred_term` over the scanner's patients, with `public_centre`; noised or
+            exact, ignored without patients.
         count: patients in the sum; 0 for a scanner of which only the settings are known.
-        protocols, field_tesla, noise_sd: see `twin.twin_of`.
+        protocols, field_tesla: see `twin.twin_of`.
         public: phantoms.
+        noise_sd: standard deviation of the noise on each entry of `released`.
     """
+    total, noise_sd = restored(released if count else {}, count, public_centre(public), noise_sd)
     twin = twin_of(total, count, protocols, field_tesla, public.fitted[:MATCHED], public.data, noise_sd)
     part = roles(public.data.contrasts)
     seen = scans(public.fitted, twin.scanner, public.data)
     generator = torch.Generator().manual_seed(public.seed)
     weights = rendering.fitted([one.images for one in seen], public.seen_fitted, part, generator)
-    on_twin = landmarks.landmarks(sum((landmarks.histogram_term(p.images, p.present) for p in seen), torch.zeros(())))
-    source = landmarks.landmarks(total["histogram"], noise_sd, on_twin) if count else on_twin
+    histogram = torch.stack([landmarks.histogram_term(p.images, p.present) for p in seen]).sum(0)
+    on_twin = landmarks.landmarks(histogram)
+    source = landmarks.landmarks(total["histogram"], noise_sd, histogram) if count else on_twin
     arrays = {f"render.{name}": value for name, value in weights.items()}
     arrays |= {"landmarks.source": source, "landmarks.target": on_twin, "landmarks.fixed": 1.0 - part[0]}
     return arrays | {f"certainty.{name}": value for name, value in _errors(twin, arrays, public).items()}
@@ -109,15 +125,10 @@ def _errors(twin: Twin, arrays: Mapping[str, Tensor], public: Public) -> dict[st
     weights = named(arrays, "render")
     told, errors, values = [], [], []
     for person, truth, mask in zip(public.checked, public.seen_checked, public.masks, strict=True):
-        scanner = near(twin, random.standard_normal(len(SPREAD)))
+        scanner = near(twin, WIDER * random.standard_normal(len(SPREAD)))
         (seen,) = scans([person], scanner, public.data)
         moved = rendering.rendered(seen.images, seen.present, weights)
         told.append(certainty.evidence(seen.images, moved, mask))
         values.append(certainty.region_means(truth, mask))
         errors.append(values[-1] - certainty.region_means(moved, mask))
     return certainty.calibrated(torch.stack(told), torch.stack(errors), torch.stack(values))
-
-
-def pooled(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the sum of terms, key by key."""
-    return {name: torch.stack([term[name] for term in terms]).sum(0) for name in terms[0]}

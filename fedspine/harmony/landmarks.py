@@ -23,6 +23,10 @@ QUANTILES = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)
 """Shares of the body's pixels that lie below the landmarks."""
 
 
+_BETWEEN = 0.25
+"""How far, relatively, a count may lie from a public prior's: what scanners leave after their settings are known."""
+
+
 def histogram_term(images: Tensor, present: Tensor) -> Tensor:
     """Return one patient's histogram of each contrast, (contrast, bin): the share of the body's pixels in each bin.
 
@@ -47,34 +51,36 @@ def histogram_term(images: Tensor, present: Tensor) -> Tensor:
 def landmarks(histograms: Tensor, noise_sd: float = 0.0, prior: Tensor | None = None) -> Tensor:
     """Return the quantiles `QUANTILES` of summed histograms: (contrast, quantile), ascending along the last axis.
 
-    Noise leaves counts that are negative, and counts where there are none: where five neighbours together do not stand
-    out of it there are none, and elsewhere the cumulated counts, in which noise cancels, are made ascending. Landmarks
-    are drawn towards a public prior by as much as the noise weighs.
+    Noise leaves counts that are negative, and counts where there are none. With a public prior, each count is drawn
+    towards it by as much as the noise weighs against how far scanners differ; without one, counts are dropped where
+    five neighbours together do not stand out of the noise. Cumulated counts are made ascending.
 
     Args:
         histograms: (contrast, bin), a sum of terms, noised or exact; any scale.
         noise_sd: standard deviation of the noise on each entry; 0 for exact sums.
-        prior: (contrast, quantile), landmarks to use where the sum says nothing; the range itself if `None`.
+        prior: (contrast, bin), a public sum, of any scale; taken as it is where the noisy sum says nothing.
     """
     if histograms.ndim != 2 or histograms.shape[1] != BINS:
         raise InputError(f"histograms must be (contrast, {BINS})", f"shape {tuple(histograms.shape)}", "sum the terms")
     counts = torch.nan_to_num(histograms.double())
-    total = counts.sum(1)
-    around = F.avg_pool1d(counts[:, None], 5, 1, 2, count_include_pad=False)[:, 0]
-    # the largest of 64 draws of pure noise lies about 2.5 deviations out
-    counts = torch.where(around > 2.5 * noise_sd / math.sqrt(5), counts, 0.0)
-    heaped = counts.cumsum(1).cummax(1).values.clamp(min=0.0)
-    known = (total > 3.0 * noise_sd * math.sqrt(BINS)) & (heaped[:, -1] > 0)
-    share = torch.cat([torch.zeros(len(counts), 1), heaped / heaped[:, -1:].clamp(min=1e-12)], 1)
-    share = share + torch.linspace(0.0, 1e-9, BINS + 1)  # so that a plateau has a beginning
+    total = counts.sum(1, keepdim=True)
+    known = total > 3.0 * noise_sd * math.sqrt(BINS)
+    if noise_sd > 0 and prior is not None:
+        expected = prior.double() / prior.double().sum(1, keepdim=True).clamp(min=1e-12)
+        scaled = expected * torch.where(known, total, 1.0)
+        between = (_BETWEEN * scaled) ** 2
+        counts = scaled + between / (between + noise_sd**2) * torch.where(known, counts - scaled, 0.0)
+    elif noise_sd > 0:
+        around = F.avg_pool1d(counts[:, None], 5, 1, 2, count_include_pad=False)[:, 0]
+        # the largest of 64 draws of pure noise lies about 2.5 deviations out
+        counts = torch.where(known & (around > 2.5 * noise_sd / math.sqrt(5)), counts, 0.0)
+    heaped = counts.clamp(min=0.0).cumsum(1) if prior is not None else counts.cumsum(1).cummax(1).values.clamp(min=0.0)
+    empty = heaped[:, -1:] <= 0
+    share = torch.where(empty, torch.linspace(1.0 / BINS, 1.0, BINS), heaped / heaped[:, -1:].clamp(min=1e-12))
+    share = torch.cat([torch.zeros(len(share), 1), share], 1) + torch.linspace(0.0, 1e-9, BINS + 1)
     edges = torch.linspace(0.0, HIGHEST, BINS + 1, dtype=torch.float64).expand(len(counts), -1)
     wanted = torch.tensor(QUANTILES, dtype=torch.float64).expand(len(counts), -1)
-    found = _interpolated(wanted, share, edges)
-    if prior is None:
-        prior = HIGHEST * wanted
-    weight = (noise_sd * math.sqrt(BINS) / total.clamp(min=1e-12)) ** 2
-    mixed = (found + weight[:, None] * prior.double()) / (1.0 + weight[:, None])
-    return torch.where(known[:, None], mixed, prior.double()).cummax(1).values.float()
+    return _interpolated(wanted, share, edges).cummax(1).values.float()
 
 
 def aligned(images: Tensor, present: Tensor, landmark_map: dict[str, Tensor]) -> Tensor:

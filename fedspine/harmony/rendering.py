@@ -42,7 +42,7 @@ def fitted(
     """
     if not sources or len(sources) != len(targets):
         raise InputError("a rendering needs pairs", f"{len(sources)} and {len(targets)} images", "give both of each")
-    inputs, steps = [], []
+    inputs, steps, shown = [], [], []
     for source, target in zip(sources, targets, strict=True):
         row = _inputs(source, torch.ones(source.shape[1]), part)
         body = torch.nonzero(((source > BODY) | (target > BODY)).any(1).flatten()).flatten()
@@ -50,6 +50,7 @@ def fitted(
             chosen = body[torch.randint(len(body), (PIXELS,), generator=generator)]
             inputs.append(row[chosen])
             steps.append(_rows(target - source)[chosen])
+            shown.append(_rows(target > BODY)[chosen])
     x, y = torch.cat(inputs), torch.cat(steps)
     mean, deviation = x.mean(0), x.std(0).clamp(min=1e-3)
     x = ((x - mean) / deviation).clamp(-_LIMIT, _LIMIT)
@@ -64,7 +65,7 @@ def fitted(
         "covariance": torch.cov(x.T),
         "ramps": ramps,
         "offsets": offsets,
-        "weights": _least_deviations(basis, y),
+        "weights": _where_it_helps(basis, y, torch.cat(shown).float()),
         "part": part.float(),
     }
 
@@ -118,6 +119,16 @@ def _completed(x: Tensor, acquired: Tensor, covariance: Tensor) -> Tensor:
     full = x.clone()
     full[:, missing] = x[:, known] @ slope
     return full
+
+
+def _where_it_helps(basis: Tensor, y: Tensor, shown: Tensor) -> Tensor:
+    """Return the weights, (basis, contrast); 0 for a contrast that is nearer to the target as it is.
+
+    So a noisy quotient such as the ADC is left alone where the map's smoothing costs more than its scanners differ.
+    """
+    weights = _least_deviations(basis, y)
+    left, right = (y.abs() * shown).sum(0), ((y - basis @ weights).abs() * shown).sum(0)
+    return weights * (right < left)
 
 
 def _least_deviations(basis: Tensor, y: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from torch import Tensor
 from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
-from fedspine.harmony.fields import profile_term, ripple_term, roles
-from fedspine.harmony.landmarks import histogram_term
+from fedspine.harmony.fields import roles
+from fedspine.harmony.scanner_sum import summary_term
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.patient import Phantom, draw, to_patient
 from fedspine.phantom.scanner import EVERY_CONTRAST, Protocol, ScannerModel
@@ -75,25 +75,6 @@ def _names(data: DataPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.split(" ")[0] for name in data.contrasts))
 
 
-def summary_term(images: Tensor, present: Tensor, part: Tensor) -> dict[str, Tensor]:
-    """Return what a patient adds to a scanner's summary: "histogram", "profile", "ripple", of joint norm 1 at most.
-
-    The privacy argument: each part is computed from this patient alone with norm 1 at most (see `histogram_term`,
-    `profile_term` and `ripple_term`), and all are divided by √3.
-
-    Args:
-        images: (slice, contrast, row, column), about [0, 1].
-        present: (contrast,), 1 where the contrast was acquired.
-        part: (2, contrast), see `fields.roles`.
-    """
-    parts = {
-        "histogram": histogram_term(images, present),
-        "profile": profile_term(images, present),
-        "ripple": ripple_term(images, present * part[0]),
-    }
-    return {name: part / len(parts) ** 0.5 for name, part in parts.items()}
-
-
 def twin_of(
     total: Mapping[str, Tensor],
     count: int,
@@ -106,7 +87,7 @@ def twin_of(
     """Return the twin of a scanner.
 
     Args:
-        total: a sum of `summary_term`, noised or exact.
+        total: a sum of `scanner_sum.summary_term`, noised or exact.
         count: patients in the sum; public. Without any, the twin is a usual coil with these protocols.
         protocols: by contrast, as the headers tell; whether fat is saturated is found here, if there are patients.
         field_tesla: 1.5 or 3.

@@ -33,7 +33,7 @@ def certainty(values: dict[str, Any]) -> Markup:
             ]
             body.append([f"{index + 1}", amount(count, 0), what, *cells])
     reading = (
-        "The standard deviation that is left in what a scanner does to a contrast's brightness, the noise of the release "
+        "The standard deviation that is left in what a scanner does to a contrast's brightness, noise of the release "
         "counted in: 0 is known exactly, 1 as uncertain as people differ from each other. Few patients, or a contrast "
         "that many lack, leave more. The contrast to trust least is in bold."
     )
