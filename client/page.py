@@ -22,15 +22,16 @@ from torch import Tensor
 
 from client.hospital import Hospital
 from client.lesions import saliencies, uncertainty
-from fedspine.atlas.token_map import nearest_token, place
+from fedspine.atlas.surrogate import NORMAL_90
 from fedspine.cohort.prepared import Lazily, joined, mapped
 from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
 from fedspine.harmony.apply import harmonised
 from fedspine.harmony.features import features, intensity_names
+from fedspine.networks.towers import Towers
 from fedspine.tasks._task import Scored, Trained, load_weights, make
-from fedspine.tasks.encode import Encode
 from fedspine.tasks.segment import Segment
+from fedspine.tasks.tokens import Tokens, as_numbers
 
 EXAMPLES = 12
 
@@ -79,9 +80,13 @@ def write_local_results(
         if isinstance(task, Segment):
             pictures |= _segmentations(task, model, held_out)
             segmenter = task, model
-        if isinstance(task, Encode) and "atlas.map" in shared:
-            result["tokens"] = _places(task, model, everyone, plan, shared)
-    result["saliency"] = saliencies(everyone, [*plan.data.classes, "no label"], shared, segmenter)
+    names = [*plan.data.classes, "no label"]
+    result["saliency"] = saliencies(everyone, names, shared, segmenter)
+    for stage in plan.stage:
+        if stage.task == "tokens" and stage.of in models and "atlas.references" in shared:
+            tokens = make(plan, stage, shared, models[stage.of])
+            assert isinstance(tokens, Tokens)
+            result["tokens"] = _places(tokens, tokens.model, everyone, names)
     hospital.state.mkdir(parents=True, exist_ok=True)
     hospital.state.chmod(0o700)
     _write_private(hospital.state / "metrics.json", json.dumps(result).encode())
@@ -156,17 +161,23 @@ def _segmentations(task: Segment, model: torch.nn.Module, patients: Sequence[Pat
 
 
 def _places(
-    task: Encode, model: torch.nn.Module, patients: Sequence[PatientTensors], plan: Plan, shared: Mapping[str, Tensor]
+    tokens: Tokens, model: Towers, patients: Sequence[PatientTensors], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    names = [*plan.data.classes, "no label"]
-    centres = shared.get("tokens.centres", shared["atlas.centres"])
+    """Return every patient's place on the map, its token, and the pseudo-genomic score with its 90 % interval.
+
+    The score is what markers tell; where a patient has none, what the image alone does.
+    """
     places = []
-    with torch.no_grad():
-        for patient in patients:
-            if patient.has_image:
-                latent = task.embed(model, patient)
-                x, y = place(latent, shared["atlas.latents"], shared["atlas.map"])
-                places.append({"x": x, "y": y, "token": nearest_token(latent, centres), "class": names[patient.label]})
+    for patient in patients:
+        if not patient.has_image:
+            continue
+        told, by = tokens.encoder.marker_score(patient), "markers"
+        if told is None:
+            with torch.no_grad():
+                told, by = model.pseudo_genomic(tokens.encoder.embed(model, patient)[None])[0], "the image"
+        score, half = float(told[0]), NORMAL_90 * float(told[1])
+        found = {"score": score, "low": score - half, "high": score + half, "by": by}
+        places.append({**as_numbers(tokens.placed(patient)), "class": names[patient.label], **found})
     return places
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedspine.cohort.levels import VERTEBRAE
 from fedspine.report.axes import colour
 from fedspine.report.layout import absent, data_table, figure
 from fedspine.report.markup import Child, Markup, join, tag
+from fedspine.report.profiles import token_profiles
 from fedspine.report.run_files import Run
 from fedspine.report.token_map import Point, Tokens, in_classes, read_tokens, shape, token_map, token_style
 from fedspine.report.wording import amount
 
+UNLIKE = "unlike anything seen"
 NO_TOKENS = "This plan has no tokens stage, so there is no map of lesion tokens."
 
 
@@ -23,17 +26,21 @@ def coordinator_tokens(run: Run) -> Markup:
     body: list[list[Child]] = [
         [_token(tokens, t), *_score(tokens, t), *_cells(tokens, t)] for t in range(len(tokens.names))
     ]
+    if tokens.unlike:
+        blank = [""] * len(_score_head(tokens))
+        body.append([UNLIKE, *blank, *(amount(tokens.unlike.get(site), 1) for site in tokens.counts)])
     counts = data_table(["token", *_score_head(tokens), *tokens.counts], body)
     in_order = f", below it {' · '.join(tokens.classes)}" if tokens.classes else ""
     note = f"Patients with each token, noised{in_order}. Noise can push a small count below zero."
     reading = (
-        "Each mark is a public phantom, each tinted region a lesion token: a pattern that recurs. The ring on a token "
+        "Each mark is a public phantom, each colour of the ground a lesion token: a pattern that recurs. The ground is "
+        "synthetic points, drawn from noised sums or from phantoms; no patient's place is known here. A token's ring "
         "shows how its patients divide among the sites, by their noised counts. A ring of one colour is a pattern that "
         "only one hospital sees. Point at a mark, a ring or a row to read its token, class and site."
     )
     beside = tag("div", counts, tag("p", note, class_="note"), _score_note(tokens))
     picture = join(_switches(tokens, list(tokens.counts), run), chart)
-    return figure(tag("div", tag("div", picture), beside, class_="tokens"), reading)
+    return figure(tag("div", tag("div", picture), beside, token_profiles(tokens, VERTEBRAE), class_="tokens"), reading)
 
 
 def site_tokens(run: Run, site: str, patients: Sequence[Point]) -> Markup:
@@ -45,13 +52,17 @@ def site_tokens(run: Run, site: str, patients: Sequence[Point]) -> Markup:
     labels = list(dict.fromkeys([*tokens.classes, *(p.label for p in patients)]))
     body: list[list[Child]] = []
     for t in range(len(tokens.names)):
-        own = [p.label for p in patients if p.token == t]
+        own = [p.label for p in patients if p.token == t and not p.unlike]
         body.append([_token(tokens, t), *_score(tokens, t), *(str(own.count(c)) for c in labels), str(len(own))])
+    strange = [p.label for p in patients if p.unlike]
+    blank = [""] * len(_score_head(tokens))
+    body.append([UNLIKE, *blank, *(str(strange.count(c)) for c in labels), str(len(strange))])
     counts = data_table(["token", *_score_head(tokens), *labels, "all"], body)
     note = "Exact counts of this hospital's patients; those in training were counted in the noised sums."
     reading = (
         "Full marks are this hospital's patients, pale ones public phantoms. Patients far from every phantom are "
-        "lesions that the shared atlas does not describe well. Point at a mark to read its token and class."
+        "lesions that the shared atlas does not describe well; those with a dashed outline are unlike anything seen. "
+        "Point at a mark to read its token and how certain it is, and the pseudo-genomic score with its 90 % interval."
     )
     beside = tag("div", counts, tag("p", note, class_="note"), _score_note(tokens))
     picture = join(_switches(tokens, [], run), chart)

@@ -88,6 +88,11 @@ td.partly { color: var(--caution); font-weight: 600; }
   stroke-linejoin: round; }
 .anchor { fill: var(--c); stroke: var(--wash); stroke-width: .6; }
 .patient { fill: var(--c); stroke: var(--paper); stroke-width: 1; }
+.patient.unlike { fill: var(--paper); stroke: var(--c); stroke-width: 1.4; stroke-dasharray: 2 1.5; }
+.ground { fill: var(--c); fill-opacity: .16; }
+.profiles th { font-weight: 500; white-space: nowrap; } .profiles tbody th { text-align: left; }
+.profiles .above { background: color-mix(in srgb, #c0504d calc(var(--share) * 70%), transparent); }
+.profiles .below { background: color-mix(in srgb, #4a78b5 calc(var(--share) * 70%), transparent); }
 .plate { fill: var(--paper); fill-opacity: .86; } .arc { fill: none; stroke: var(--c); stroke-width: 8; }
 .chart .arc { transform-box: fill-box; } .chart .arc:hover { stroke: var(--c); stroke-width: 11; }
 .chart .label { font-weight: 700; font-size: 12px; paint-order: stroke; stroke: var(--wash); stroke-width: 3px;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedspine.report.axes import Scale, colour, drawing, reach, text
@@ -24,17 +24,22 @@ SHAPES = (
 )
 """One outline per class around (0, 0): circle, triangle, square, diamond, cross."""
 
+MOST_POINTS = 700
+"""Of the synthetic points, those that are drawn: the map's ground."""
+
 WIDTH, HEIGHT = 620.0, 470.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """One lesion on the map."""
+    """One lesion on the map; `note` is what else is known of it."""
 
     x: float
     y: float
     token: int
     label: str
+    note: str = ""
+    unlike: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Tokens:
         anchors: public phantoms on the map.
         counts: per site, noised patients (token, class); below zero where noise exceeds the count.
         scores: pseudo-genomic score per token, `None` where there is none.
+        points: synthetic points that the map was laid out with.
+        unlike: per site, noised patients unlike anything seen.
+        columns: names of a profile's columns.
+        profiles: (token, column), means in standard deviations of all patients.
     """
 
     names: tuple[str, ...]
@@ -54,6 +63,10 @@ class Tokens:
     anchors: tuple[Point, ...]
     counts: Mapping[str, Sequence[Sequence[float]]]
     scores: Sequence[float | None]
+    points: tuple[Point, ...] = ()
+    unlike: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    profiles: tuple[tuple[float, ...], ...] = ()
 
     def name(self, token: int) -> str:
         """Return the name of a token by its index."""
@@ -86,6 +99,10 @@ def read_tokens(metrics: Mapping[str, Any]) -> Tokens | None:
         anchors=read_points(rows(released, "anchors")),
         counts=counts,
         scores=series(released.get("score")),
+        points=read_points(rows(released, "points"))[:MOST_POINTS],
+        unlike={str(site): number(value) or 0.0 for site, value in table(released, "unlike").items()},
+        columns=tuple(str(name) for name in rows(released, "columns")),
+        profiles=tuple(tuple(v or 0.0 for v in series(row)) for row in rows(released, "profiles")),
     )
 
 
@@ -95,8 +112,23 @@ def read_points(values: Sequence[Any]) -> tuple[Point, ...]:
     for value in values:
         x, y, token = (number(table(value).get(key)) for key in ("x", "y", "token"))
         if x is not None and y is not None:
-            points.append(Point(x, y, -1 if token is None else int(token), str(value.get("class", "unknown"))))
+            label = str(value.get("class", "unknown"))
+            place = -1 if token is None else int(token)
+            points.append(Point(x, y, place, label, _note(value), value.get("unlike") is True))
     return tuple(points)
+
+
+def _note(value: Mapping[str, Any]) -> str:
+    """Return what is known of a patient's token and pseudo-genomic score, for the tip of its mark."""
+    certainty, score, low, high = (number(value.get(key)) for key in ("certainty", "score", "low", "high"))
+    said = []
+    if value.get("unlike") is True:
+        said.append("unlike anything seen")
+    elif certainty is not None:
+        said.append(f"{100 * certainty:.0f} % certain")
+    if score is not None and low is not None and high is not None:
+        said.append(f"score {amount(score)} ({amount(low)} to {amount(high)}) by {value.get('by')}")
+    return "".join(f" · {part}" for part in said)
 
 
 def token_map(tokens: Tokens, sites: Sequence[str], patients: Sequence[Point] = (), site: str = "") -> Markup | None:
@@ -105,20 +137,27 @@ def token_map(tokens: Tokens, sites: Sequence[str], patients: Sequence[Point] = 
     Without `patients` a ring at the middle of each token shows how its noised counts divide among the sites; with
     them, on a site's own page, each patient is a mark in the site's colour.
     """
-    points = [*tokens.anchors, *patients]
+    points = [*tokens.anchors, *tokens.points, *patients]
     across, up = reach(p.x for p in points), reach(p.y for p in points)
     if across is None or up is None:
         return None
     x, y = Scale(*across, 20, WIDTH - 20), Scale(*up, HEIGHT - 34, 20)
-    drawn: list[Markup] = [_region(tokens, t, x, y) for t in range(len(tokens.names))]
+    regions = [] if tokens.points else [_region(tokens, t, x, y) for t in range(len(tokens.names))]
+    drawn: list[Markup] = [*regions, *(_dot(p, x(p.x), y(p.y)) for p in tokens.points)]
     drawn += [_anchor(tokens, p, x(p.x), y(p.y)) for p in tokens.anchors]
     for p in patients:
-        tip = f"{tokens.name(p.token)} · {p.label} · this site ({site})"
-        drawn.append(_mark(tokens, p, x(p.x), y(p.y), f"patient {colour(sites, site)}", tip))
+        tip = f"{tokens.name(p.token)} · {p.label} · this site ({site}){p.note}"
+        style = "patient unlike" if p.unlike else "patient"
+        drawn.append(_mark(tokens, p, x(p.x), y(p.y), f"{style} {colour(sites, site)}", tip))
     for t in range(len(tokens.names)):
         drawn += _middle(tokens, t, x, y, sites, rings=not patients)
     drawn.append(text(WIDTH / 2, HEIGHT - 6, "map axis 1 (no unit; near means alike)", "title", "middle"))
     return drawing(WIDTH, HEIGHT, "Map of lesion tokens", drawn, class_="chart map")
+
+
+def _dot(point: Point, x: float, y: float) -> Markup:
+    """Return a point that the map was laid out with: nobody's place."""
+    return tag("circle", cx=x, cy=y, r=5, class_=f"ground {token_style(point.token)}", data_token=point.token)
 
 
 def _anchor(tokens: Tokens, point: Point, x: float, y: float) -> Markup:
@@ -155,7 +194,7 @@ def _region(tokens: Tokens, token: int, x: Scale, y: Scale) -> Markup:
 
 
 def _middle(tokens: Tokens, token: int, x: Scale, y: Scale, sites: Sequence[str], *, rings: bool) -> list[Markup]:
-    own = [p for p in tokens.anchors if p.token == token]
+    own = [p for p in tokens.points or tokens.anchors if p.token == token]
     if not own:
         return []
     a, b = x(sum(p.x for p in own) / len(own)), y(sum(p.y for p in own) / len(own))

@@ -1,101 +1,220 @@
-"""`tokens`: how many patients of each class fall to each lesion token, and where the tokens' centres then lie."""
+"""`tokens`: how many patients of each class fall to each lesion token of the shared map, and what those look like.
+
+Without an `atlas` stage before it, the map is one of public phantoms alone.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from fedspine.atlas import shared_map
 from fedspine.atlas.anchors import anchor_labels
-from fedspine.atlas.token_map import fit, nearest_token
+from fedspine.atlas.names import Named, named
+from fedspine.atlas.placing import Placed, SharedMap, place
+from fedspine.atlas.private_anchors import Anchors
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
+from fedspine.harmony.features import feature_names
+from fedspine.harmony.scaling import BOUND
 from fedspine.networks.towers import Towers
 from fedspine.strict import build
 from fedspine.tasks import encode
 from fedspine.tasks._task import Outcome, Shared, Site, need
+from fedspine.tasks.atlas import phantom_latents, shared_atlas
 
 MEASURES = ("encode",)
+FREEZES = True
+
+COUNTED, PROFILED = 0.8, 0.6
+"""Shares of a term's norm, whose squares add up to 1: which token and class, and what the patient is like."""
+
+POINTS = 800
+"""Synthetic points of a map of phantoms."""
+
+LEVEL = "level"
+"""The last column of a profile: where on the spine, 0 at C1 to 1 at S1."""
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the stage: how many lesion tokens."""
+    """Settings of the stage: how many lesion tokens, where no `atlas` stage has found them already."""
 
     tokens: int = 6
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The task; see `Measured` in `_task`."""
+    """The task; see `Measured` in `_task`.
+
+    Args:
+        plan: classes and columns.
+        encoder, model: that give a patient's latent.
+        atlas: the shared map.
+        before: tokens of an earlier run, whose names stay; `None` for fresh names.
+    """
 
     plan: Plan
     encoder: encode.Encode
     model: Towers
-    shared: Shared
+    atlas: SharedMap
+    before: Named | None
 
     @property
-    def centres(self) -> Tensor:
-        """(token, latent) unit vectors before patients were counted."""
-        return need(self.shared, "atlas.centres")
+    def number(self) -> int:
+        """How many tokens there are."""
+        return int(self.atlas.membership.shape[1])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of a profile's columns."""
+        return (*feature_names(self.plan.data.contrasts), *self.plan.data.omics, LEVEL)
 
     def zeros(self) -> dict[str, Tensor]:
-        """`counts`: (token, class + 1), the last for unlabelled patients; `centres`: (token, latent)."""
-        tokens, latent = self.centres.shape
-        return {"counts": torch.zeros(tokens, len(self.plan.data.classes) + 1), "centres": torch.zeros(tokens, latent)}
+        """`counts`: (token + 1, class + 1), last unlike anything seen and no label; `profiles`: (token, column)."""
+        return {
+            "counts": torch.zeros(self.number + 1, len(self.plan.data.classes) + 1),
+            "profiles": torch.zeros(self.number, len(self.columns)),
+        }
 
-    def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
-        """Return this patient's one-hot count and its unit vector in its token's row."""
-        if not patient.has_image:
-            return None
+    def placed(self, patient: PatientTensors) -> Placed:
+        """Return one patient's place, tokens and strangeness; they stay at the site."""
         with torch.no_grad():
             latent = self.encoder.embed(self.model, patient)
-        token = nearest_token(latent, self.centres)
+        return place(latent.double().numpy()[None], self.atlas)
+
+    def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
+        """Return this patient's one-hot count, and its row in its token's profile, of norm 1 at most together.
+
+        The row is standardised, within ±`BOUND` a column, and divided by the largest norm that it can have.
+        """
+        if not patient.has_image:
+            return None
+        found = self.placed(patient)
+        token = self.number if bool(found.unlike[0]) else int(found.tokens[0])
         term = self.zeros()
-        term["counts"][token, patient.label] = 1.0  # -1, no label, is the last column
-        term["centres"][token] = latent
-        return {key: value / math.sqrt(2) for key, value in term.items()}
+        term["counts"][token, patient.label] = COUNTED  # -1, no label, is the last column
+        if token < self.number:
+            row = self._row(patient)
+            term["profiles"][token] = PROFILED * row / (BOUND * math.sqrt(len(row)))
+        return term
+
+    def _row(self, patient: PatientTensors) -> Tensor:
+        """Return (column,): the patient's standardised row, then the level about the middle of the spine."""
+        values, _ = self.encoder.rows(patient)
+        level = patient.person.level
+        return torch.cat([values[0], torch.tensor([0.0 if level is None else 2 * BOUND * (level - 0.5)])])
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
-        """Return the tokens' centres moved by the patients, and the released table for the report."""
-        zeros = self.zeros()
-        total = {key: sum((site.sums[key] for site in sites.values()), zero) for key, zero in zeros.items()}
-        noise = noise_sd * math.sqrt(2 * len(sites))
-        anchors = torch.stack([(need(self.shared, "atlas.token") == t).sum() for t in range(len(self.centres))])
-        moved = self.centres * (anchors[:, None] + noise**2) + total["centres"] * math.sqrt(2)
+        """Return the tokens by name, and the released table and profiles for the report."""
+        phantoms = place(phantom_latents(self.encoder, self.model), self.atlas)
+        shares = phantoms.membership.T / np.maximum(phantoms.membership.sum(0)[:, None], 1e-9)
+        known = named(shares, self.before)
+        own = len(self.encoder.anchors)
+        rows = self.encoder.anchors.double().numpy()
+        profiles = self._profiles(sites, noise_sd, phantoms.membership[:own], rows)
         with torch.no_grad():
-            score = self.model.pseudo_genomic(self.centres)[:, 0]
-        plane, token = need(self.shared, "atlas.map"), need(self.shared, "atlas.token")
-        labels = anchor_labels(self.plan)
+            centres = torch.nn.functional.normalize(torch.from_numpy(self.atlas.centres).float(), dim=1)
+            score = self.model.pseudo_genomic(centres)
+        places = zip(phantoms.places[:own].tolist(), phantoms.tokens[:own].tolist(), strict=True)
         table = {
-            "names": [f"token-{t + 1}" for t in range(len(self.centres))],
+            "names": list(known.names),
             "classes": [*self.plan.data.classes, "no label"],
             "anchors": [
-                {"x": float(x), "y": float(y), "token": int(t), "class": label}
-                for (x, y), t, label in zip(plane.tolist(), token.tolist(), labels, strict=True)
+                {"x": x, "y": y, "token": token, "class": label}
+                for ((x, y), token), label in zip(places, anchor_labels(self.plan), strict=True)
             ],
-            "counts": {name: (site.sums["counts"] * math.sqrt(2)).tolist() for name, site in sites.items()},
-            "score": score.tolist(),
+            "points": [
+                {"x": float(x), "y": float(y), "token": int(token)}
+                for (x, y), token in zip(self.atlas.plane, self.atlas.membership.argmax(1), strict=True)
+            ],
+            "counts": {n: (site.sums["counts"][: self.number] / COUNTED).tolist() for n, site in sites.items()},
+            "unlike": {n: float(site.sums["counts"][self.number].sum()) / COUNTED for n, site in sites.items()},
+            "score": score[:, 0].tolist(),
+            "columns": list(self.columns),
+            "profiles": profiles.tolist(),
         }
-        return Outcome(common={"centres": F.normalize(moved, dim=1)}, numbers={"tokens": table})
+        numbers = [float(name.removeprefix("token-")) for name in known.names]
+        return Outcome(
+            common={
+                "places": torch.from_numpy(known.places),
+                "numbers": torch.tensor(numbers, dtype=torch.float64),
+                "issued": torch.tensor(float(known.issued), dtype=torch.float64),
+            },
+            numbers={"tokens": table},
+        )
+
+    def _profiles(self, sites: Mapping[str, Site], noise_sd: float, membership: Array, rows: Array) -> Array:
+        """Return (token, column): patients' means in shared deviations, drawn to phantoms' as far as noise weighs.
+
+        Args:
+            sites: released sums.
+            noise_sd: of each entry of one site's.
+            membership: (phantom, token).
+            rows: (phantom, feature + omics), standardised.
+        """
+        phantom = (membership.T @ rows) / np.maximum(membership.sum(0)[:, None], 1e-9)
+        prior = np.concatenate([phantom, np.zeros((self.number, 1))], axis=1)
+        scale = BOUND * math.sqrt(len(self.columns)) / PROFILED
+        total = sum((one.sums["profiles"].double().numpy() for one in sites.values()), np.zeros(prior.shape)) * scale
+        counts = sum((one.sums["counts"][:-1].double().numpy().sum(1) for one in sites.values()), np.zeros(self.number))
+        count = np.maximum(counts / COUNTED, 1.0)[:, None]
+        noise = (noise_sd * math.sqrt(len(sites)) * scale / count) ** 2 + 1 / count  # of the mean: noise, and sampling
+        found = prior + (total / count - prior) / (1 + noise)
+        found[:, -1] = 0.5 + found[:, -1] / (2 * BOUND)  # the level is told as it is
+        return np.asarray(found)
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Return the atlas of the anchors under the trained encoder."""
+    """Return a map of phantoms under the trained encoder, where no `atlas` stage has made one of patients."""
     assert isinstance(model, Towers)
+    if shared_atlas(shared) is not None:
+        return {}
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    encoder = encode.task(plan, plan.find(stage.of), shared)
-    with torch.no_grad():
-        latents = model.embed_image(encoder.image_rows(encoder.anchors, encoder.anchors_known))
-    atlas = fit(latents, options.tokens, plan.seed)
-    return {f"atlas.{key}": value for key, value in atlas.items()}
+    latents = phantom_latents(encode.task(plan, plan.find(stage.of), shared), model)
+    size = latents.shape[1]
+    spread = np.repeat((0.02 * np.cov(latents.T) + 1e-4 * np.eye(size))[None], len(latents), axis=0)
+    anchors = Anchors(latents, np.ones(len(latents)), spread)
+    made = shared_map.fit(anchors, min(options.tokens, len(latents)), plan.seed, unit=True, points=POINTS)
+    return {f"atlas.{key}": torch.from_numpy(np.asarray(value)) for key, value in made.arrays().items()}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Tokens:
     """Return the task of `stage`."""
     assert isinstance(model, Towers)
-    return Tokens(plan, encode.task(plan, plan.find(stage.of), shared), model, shared)
+    atlas = shared_atlas(shared)
+    if atlas is None:
+        need(shared, "atlas.references")
+    assert atlas is not None
+    encoder = encode.task(plan, plan.find(stage.of), shared)
+    return Tokens(plan, encoder, model, atlas, _before(shared, stage))
+
+
+def _before(shared: Shared, stage: Stage) -> Named | None:
+    """Return the tokens of the run whose `tokens.safetensors` the stage's `initial` names."""
+    if not stage.initial or "frozen.places" not in shared:
+        return None
+    names = tuple(f"token-{int(number)}" for number in need(shared, "frozen.numbers").tolist())
+    return Named(names, need(shared, "frozen.places").double().numpy(), int(need(shared, "frozen.issued")))
+
+
+def as_numbers(placed: Placed) -> dict[str, Any]:
+    """Return one patient's place as plain numbers, for the hospital's own page."""
+    x, y = placed.places[0].tolist()
+    token = int(placed.tokens[0])
+    return {
+        "x": x,
+        "y": y,
+        "token": token,
+        "certainty": float(placed.membership[0, token]),
+        "unlike": bool(placed.unlike[0]),
+    }

@@ -205,7 +205,20 @@ def tokens(rng: np.random.Generator) -> dict[str, Any]:
         site: (rng.poisson(2.5, (len(TOKENS), 3)) + rng.normal(0, 1.2, (len(TOKENS), 3))).tolist() for site in SITES
     }
     score = [-0.8, -0.2, 0.1, 0.6, None]
-    return {"names": TOKENS, "anchors": anchors, "counts": counts, "classes": CLASSES, "score": score}
+    points = [{key: one[key] for key in ("x", "y", "token")} for one in anchors[::2]]
+    columns = ["T1 mean", "ADC lesion mean", "MKI67", "lesion volume", "level"]
+    profiles = np.concatenate([rng.normal(0, 1, (len(TOKENS), 4)), rng.uniform(0, 1, (len(TOKENS), 1))], axis=1)
+    return {
+        "names": TOKENS,
+        "anchors": anchors,
+        "points": points,
+        "counts": counts,
+        "unlike": dict.fromkeys(SITES, 1.2),
+        "classes": CLASSES,
+        "score": score,
+        "columns": columns,
+        "profiles": profiles.tolist(),
+    }
 
 
 def site_metrics(rng: np.random.Generator, metrics: dict[str, Any], site: str, index: int) -> dict[str, Any]:
@@ -219,7 +232,17 @@ def site_metrics(rng: np.random.Generator, metrics: dict[str, Any], site: str, i
         "labels": {"normal": 12, "benign": 14, "malignant": 14 + 4 * index},
         "contrasts": {"T1": 40, "T1c": 31, "T2": 39, "STIR": 28, "ADC": 17},
         "metrics": {"segment-test": exact, "classify-test": {"accuracy": 0.7, "auc": 0.79}},
-        "tokens": [{**a, "x": a["x"] + rng.normal(0, 0.5), "y": a["y"] + rng.normal(0, 0.5)} for a in anchors],
+        "tokens": [
+            {
+                **a,
+                "x": a["x"] + rng.normal(0, 0.5),
+                "y": a["y"] + rng.normal(0, 0.5),
+                "certainty": 0.8,
+                "unlike": i == 3,
+                **{"score": 0.4, "low": -0.3, "high": 1.1, "by": "markers"},
+            }
+            for i, a in enumerate(anchors)
+        ],
         "harmonisation": {
             "features": released.get("features"),
             **{key: released.get(key, {}).get(site) for key in ("before", "after")},

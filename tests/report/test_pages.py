@@ -92,6 +92,19 @@ def test_a_site_sees_how_certain_its_contrasts_are_and_how_its_lesions_stand_out
     assert "saliency 0.30" not in shared  # a patient's score never is on the coordinator's page
 
 
+def test_tokens_say_what_defines_them_and_what_is_unlike_all(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    text = write_reports(run).read_text("utf-8")
+    assert "What defines each token" in text
+    assert "MKI67" in text
+    assert "unlike anything seen" in text
+    assert text.count('class="ground') > 50
+    own = (run / "sites" / SITES[0] / "report.html").read_text("utf-8")
+    assert "80 % certain · score 0.40 (−0.30 to 1.10) by markers" in own
+    assert own.count('class="patient unlike') == 1
+    assert "80 % certain" not in text  # of a patient: never on the coordinator's page
+
+
 def test_a_collapsed_generator_is_said_on_the_page(tmp_path: Path) -> None:
     assert "generator collapsed" not in rendered(tmp_path / "well", lambda metrics: None)
     text = rendered(tmp_path / "ill", lambda metrics: metrics["gan"].update(collapsed=[3, 4]))

@@ -50,6 +50,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("classify", "classify", rounds=2, steps=2),
         Stage("levels", "levels", rounds=2, steps=2, options={"features": [4, 4, 4, 4, 4, 4], "width": 4, "tokens": 8}),
         Stage("encode", "encode", rounds=2, steps=2),
+        Stage("atlas", "atlas", of="encode", rounds=2, options={"anchors": 8, "tokens": 3}),
         Stage("tokens", "tokens", of="encode", options={"tokens": 3}),
         Stage("evaluate", "segment-test", of="segment"),
         Stage("evaluate", "classify-test", of="classify"),
