@@ -76,9 +76,10 @@ def fit(anchors: Anchors, tokens: int, seed: int, unit: bool = False, points: in
 
 def _mixture(points: Array, tokens: int, patients: float, seed: int) -> GaussianMixture:
     if tokens:
-        return _fitted(points, tokens, seed)
-    candidates = [_fitted(points, number, seed) for number in range(2, MOST_TOKENS + 1)]
-    return min(candidates, key=lambda mixture: _criterion(mixture, points, patients))
+        return _fitted(points, tokens, seed, STARTS)
+    candidates = [_fitted(points, number, seed, 1) for number in range(2, MOST_TOKENS + 1)]
+    best = min(candidates, key=lambda mixture: _criterion(mixture, points, patients))
+    return _fitted(points, len(best.means_), seed, STARTS)
 
 
 def _criterion(mixture: GaussianMixture, points: Array, patients: float) -> float:
@@ -89,9 +90,9 @@ def _criterion(mixture: GaussianMixture, points: Array, patients: float) -> floa
     return float(free * math.log(max(patients, 2.0)) - 2 * patients * score)
 
 
-def _fitted(points: Array, tokens: int, seed: int) -> GaussianMixture:
+def _fitted(points: Array, tokens: int, seed: int, starts: int) -> GaussianMixture:
     variance = float(points.var(0).mean())
-    mixture = GaussianMixture(tokens, n_init=STARTS, random_state=seed, reg_covar=max(1e-3 * variance, 1e-9))
+    mixture = GaussianMixture(tokens, n_init=starts, random_state=seed, reg_covar=max(1e-3 * variance, 1e-9))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the best of several starts is good enough
         mixture.fit(points)

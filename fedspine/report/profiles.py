@@ -29,14 +29,19 @@ def token_profiles(tokens: Tokens, levels: Sequence[str]) -> Markup | None:
     if not columns or len(profiles) != len(tokens.names):
         return None
     measured = [index for index, name in enumerate(columns) if name != LEVEL]
-    spread = {index: _spread([row[index] for row in profiles]) for index in measured}
+    middle = [sum(row[index] for row in profiles) / len(profiles) for index in range(len(columns))]
+    spread = {index: sum((row[index] - middle[index]) ** 2 for row in profiles) for index in measured}
     chosen = sorted(measured, key=lambda index: -spread[index])[:SHOWN]
     head = [tag("th", "")] + [
         tag("th", tag("i", class_=f"swatch {token_style(t)}"), name, data_token=t)
         for t, name in enumerate(tokens.names)
     ]
     body = [
-        tag("tr", tag("th", columns[index], scope="row"), [_cell(tokens, t, index) for t in range(len(profiles))])
+        tag(
+            "tr",
+            tag("th", columns[index], scope="row"),
+            [_cell(tokens, t, index, middle[index]) for t in range(len(profiles))],
+        )
         for index in chosen
     ]
     if LEVEL in columns:
@@ -45,20 +50,15 @@ def token_profiles(tokens: Tokens, levels: Sequence[str]) -> Markup | None:
         body.append(tag("tr", tag("th", "level, about", scope="row"), cells))
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body), class_="profiles")
     reading = (
-        f"The {len(chosen)} features and genes by which tokens differ most, each token's mean in standard deviations "
-        "of all patients: darker red lies above, darker blue below. Means are of patients, drawn towards those of "
-        "public phantoms with the token as far as noise outweighs patients. Point at a token to light it up everywhere."
+        f"The {len(chosen)} features and genes by which tokens differ most: each token's mean less that of all tokens, "
+        "in standard deviations of patients. Darker red lies above, darker blue below. Means are of patients, drawn "
+        "towards those of public phantoms as far as noise outweighs patients. Point at a token to light it up."
     )
     return figure(tag("div", table, class_="wide"), reading, title="What defines each token")
 
 
-def _spread(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return sum((value - mean) ** 2 for value in values)
-
-
-def _cell(tokens: Tokens, token: int, column: int) -> Markup:
-    value = tokens.profiles[token][column]
+def _cell(tokens: Tokens, token: int, column: int, middle: float) -> Markup:
+    value = tokens.profiles[token][column] - middle
     share = min(abs(value) / FULL, 1.0)
     tip = f"{tokens.names[token]} · {tokens.columns[column]}: {signed(value)} sd"
     style = "above" if value > 0 else "below"

@@ -147,6 +147,9 @@ def harmonisation(run: Run, released: Mapping[str, Any], *, own: str = "") -> Ma
     finding = (
         f"On average a site mean lay {amount(far[0])} pooled standard deviations off before, {amount(far[1])} after. "
     )
+    noise = _spread({name: [number(value)] for name, value in table(released.get("noise")).items()})
+    if noise:
+        finding += f"Noise of the release alone puts them {amount(noise)} off: no more of it is real, before or after. "
     whose = "this hospital's mean" if own else "one site's mean"
     reading = (
         f"Each dot is {whose} of one feature. Dots that gather at zero on the right no longer tell which scanner they "

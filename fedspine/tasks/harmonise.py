@@ -182,15 +182,17 @@ class Harmonise:
         pooled: Pooled,
         effects: Mapping[tuple[str, int], BatchEffect],
     ) -> dict[str, Any]:
-        """Return where every scanner's mean lay, in pooled standard deviations, before and after."""
-        before, after = {}, {}
+        """Return where every scanner's mean lay, in pooled deviations, before and after; and the noise in it."""
+        before, after, noise = {}, {}, {}
         for (name, number), batch in batches.items():
             several = sum(patients > 0 for patients in sites[name].scanners) > 1
             label = f"{name} · scanner {number + 1}" if several else name
             own, effect = batch_effect(batch, pooled, empirical_bayes=False), effects[name, number]
             before[label] = own.gamma.tolist()
             after[label] = ((own.gamma - effect.gamma) / np.sqrt(effect.delta)).tolist()
-        return {"features": list(self.names), "before": before, "after": after}
+            spread = batch.noise.first / np.maximum(batch.known, 1.0) / pooled.sigma
+            noise[label] = float(np.sqrt(np.mean(spread**2)))
+        return {"features": list(self.names), "before": before, "after": after, "noise": noise}
 
 
 def _tensor(values: Array) -> Tensor:

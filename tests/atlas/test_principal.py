@@ -16,11 +16,12 @@ COLUMNS = 12
 def rows(count: int, seed: int = 0) -> Array:
     random = np.random.default_rng(seed)
     scale = np.array([4.0, 3.0, 2.0] + [0.3] * (COLUMNS - 3))
-    return random.normal(size=(count, COLUMNS)) * scale / np.sqrt((scale**2).mean())
+    result: Array = random.normal(size=(count, COLUMNS)) * scale / np.sqrt((scale**2).mean())
+    return result
 
 
 def total(values: Array) -> Array:
-    return np.sum([term(row)["products"] for row in values], axis=0)
+    return np.asarray(np.sum([term(row)["products"] for row in values], axis=0))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=COLUMNS, max_size=COLUMNS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fedspine.atlas import shared_map
 from fedspine.atlas.placing import from_arrays, place
@@ -21,7 +22,7 @@ def anchors() -> Anchors:
     return Anchors(centres, np.full(16, 30.0), np.repeat(0.1 * np.eye(LATENT)[None], 16, axis=0))
 
 
-def patients(count: int) -> tuple[Array, Array]:
+def patients(count: int) -> tuple[Array, NDArray[np.int64]]:
     random = np.random.default_rng(1)
     clouds = random.integers(4, size=count)
     return CORNERS[clouds] + 0.3 * random.normal(size=(count, LATENT)), clouds
