@@ -7,7 +7,8 @@ reach, about the distance between centres, which shrinks as they settle). Begun 
 or a spread grid. A few patients cannot be told from noise, so centres with few are dropped and the fullest are split.
 
 Everything behind the noised sum is post-processing and free: dropping, splitting, shrinking, and whatever is drawn from
-the anchors later (`shared_map`). No latent, no distance and no nearest centre of a patient leaves by itself.
+the anchors later (`shared_map`). No latent, no distance and no nearest centre of a patient leaves by itself. Without
+noise that is a matter of numbers only: an anchor with a single patient of a site tells that patient's latent.
 """
 
 from __future__ import annotations

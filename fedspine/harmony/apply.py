@@ -19,12 +19,16 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.harmony.combat import BatchEffect, Pooled, adjust
 from fedspine.harmony.covariates import COVARIATES, covariate_row
 from fedspine.harmony.features import BODY, BOUND, PER_CONTRAST, features
+from fedspine.harmony.landmarks import aligned
 from fedspine.harmony.settings import expected_effect, settings_row
 
 COMMON = ("harmonise.alpha", "harmonise.beta", "harmonise.sigma", "harmonise.covariates")
 OWN = ("harmonise.gamma", "harmonise.delta", "harmonise.variance", "harmonise.patients")
 """Released: (feature,), (p, feature), (feature,), (p,) places in `COVARIATES`; and a site's, (scanner, feature)
 of γ, δ and the variance of γ, (scanner,) of patients."""
+
+LANDMARKS = ("standardise.landmarks", "standardise.target", "standardise.fixed")
+"""Released: a site's (scanner, contrast, quantile), the shared (contrast, quantile), what stays (contrast,)."""
 
 LEAST = 1e-3
 """A body whose intensities vary less than this has no scale."""
@@ -44,6 +48,15 @@ def effect_of(shared: Mapping[str, Tensor], batch: int) -> BatchEffect:
     return BatchEffect(gamma, delta, variance)
 
 
+def _landmarked(patient: PatientTensors, shared: Mapping[str, Tensor]) -> PatientTensors:
+    """Return the patient with its scanner's landmarks carried to the shared ones; the ADC keeps its physical unit."""
+    if patient.batch < 0 or not all(key in shared for key in LANDMARKS):
+        return patient
+    source, target, fixed = (shared[key] for key in LANDMARKS)
+    own = {"source": source[patient.batch], "target": target, "fixed": fixed}
+    return replace(patient, images=aligned(patient.images, patient.present, own))
+
+
 def _effect(patient: PatientTensors, shared: Mapping[str, Tensor]) -> BatchEffect:
     """Return the effect of the patient's scanner; of one that no training patient lay on, what its settings tell."""
     told = None
@@ -53,12 +66,15 @@ def _effect(patient: PatientTensors, shared: Mapping[str, Tensor]) -> BatchEffec
 
 
 def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> PatientTensors:
-    """Return the patient with aligned images and harmonised features; unchanged where the plan has not harmonised.
+    """Return the patient with aligned images and harmonised features; unchanged where the plan has done neither.
+
+    Intensities go by landmarks first, where `standardise` released them, then by ComBat.
 
     Args:
         patient: on the plan's grid.
         shared: released values; `harmonise.*` hold what all share and this site's own effects.
     """
+    patient = _landmarked(patient, shared)
     if not all(key in shared for key in (*COMMON, *OWN)) or patient.batch < 0:
         return patient
     values, known = features(patient)

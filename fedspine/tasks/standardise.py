@@ -1,74 +1,171 @@
-"""`standardise`: one shared mean and deviation per image feature and omics column.
+"""`standardise`: the scale that all hospitals share, of features and omics, intensities, and acquisition settings.
 
 Phantoms give a public prior. Each patient's term holds, per column, its distance from the prior's mean in prior
 deviations, and that squared; zero where the patient has no value, which leaves the prior where it is. The released sums
 move the prior, the less the noisier they are.
+
+A plan may ask for two more parts, each with a share of the term's norm: histograms of intensities per scanner, whose
+quantiles are landmarks that map a scanner's scale to the shared one (`harmony.landmarks`), and the settings of every
+contrast (`harmony.acquisition`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedspine.atlas.anchors import prior, rows_of
+from fedspine.atlas.anchors import COUNT, phantoms, prior, rows_of
+from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
+from fedspine.harmony import acquisition
+from fedspine.harmony.fields import roles
+from fedspine.harmony.landmarks import BINS, histogram_term, landmarks
 from fedspine.harmony.scaling import BOUND, standard
+from fedspine.strict import build
 from fedspine.tasks._task import Outcome, Shared, Site, need
 
 SQUARE = 1 / 8
 """Weight of the squared distance within a term."""
 
+SETTINGS = ("known", "first", "second")
+
 MEASURES = ()
 
 
 @dataclass(frozen=True)
+class Options:
+    """Settings of the stage: shares of a term's norm, 0 for none; the rest goes to features and omics.
+
+    Args:
+        landmarks: of histograms per scanner.
+        acquisition: of acquisition settings.
+    """
+
+    landmarks: float = 0.0
+    acquisition: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Standardise:
-    """The task; see `Measured` in `_task`."""
+    """The task; see `Measured` in `_task`.
+
+    Args:
+        mean, deviation: (column,) of the prior.
+        contrasts: of the plan.
+        options: of the stage.
+        expected: (contrast, bin) the phantoms' histograms; empty where the stage asks for no landmarks.
+    """
 
     mean: Tensor
     deviation: Tensor
+    contrasts: tuple[str, ...]
+    options: Options
+    expected: Tensor = field(repr=False)
 
     @property
     def scale(self) -> float:
-        """Divisor that brings the term of a typical patient to norm 1 (a rare larger one is clipped)."""
+        """Divisor that brings the columns of a typical patient to norm 1 (a rare larger one is clipped)."""
         return math.sqrt(0.2 * max(len(self.mean), 1))
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the share of each part, whose squares add up to 1."""
+        parts = {"landmarks": self.options.landmarks, "acquisition": self.options.acquisition}
+        return {"columns": math.sqrt(1 - sum(share**2 for share in parts.values())), **parts}
+
+    @property
+    def settings_scale(self) -> float:
+        """Divisor of the settings of a typical patient, about half of whose columns are known."""
+        return math.sqrt(2 * len(self.contrasts) * len(acquisition.ACQUISITION))
+
     def zeros(self) -> dict[str, Tensor]:
-        """`first` and `second`: (column,)."""
-        return {key: torch.zeros(len(self.mean)) for key in ("first", "second")}
+        """`first`, `second`: (column,); `histogram`: (scanner, contrast, bin); `settings`: (3, contrast, setting)."""
+        parts = {key: torch.zeros(len(self.mean)) for key in ("first", "second")}
+        if self.options.landmarks:
+            parts["histogram"] = torch.zeros(MOST_SCANNERS, len(self.contrasts), BINS)
+        if self.options.acquisition:
+            parts["settings"] = torch.zeros(len(SETTINGS), len(self.contrasts), len(acquisition.ACQUISITION))
+        return parts
 
     def term(self, patient: PatientTensors) -> dict[str, Tensor] | None:
-        """Return this patient's row: distance, squared distance less one."""
+        """Return this patient's parts, each times its share: a function of this patient and public values.
+
+        A histogram has norm 1 at most by construction, in the row of the patient's scanner; columns and settings have
+        about that, and what is longer is clipped.
+        """
         values, known = rows_of(patient)
         z = standard(values, known, self.mean, self.deviation)
-        parts = {"first": z / BOUND, "second": SQUARE * (z**2 - 1) * known}
-        return {key: part / self.scale for key, part in parts.items()}
+        term, shares = self.zeros(), self.shares
+        columns = {"first": z / BOUND, "second": SQUARE * (z**2 - 1) * known}
+        for key, part in columns.items():
+            term[key] = shares["columns"] * part / self.scale
+        if self.options.landmarks and patient.batch >= 0:
+            term["histogram"][patient.batch] = shares["landmarks"] * histogram_term(patient.images, patient.present)
+        if self.options.acquisition and patient.scanners:
+            own = acquisition.term(*acquisition.acquisition_rows(patient.scanners))
+            row = torch.from_numpy(np.stack([own[key] for key in SETTINGS])).float()
+            term["settings"] = shares["acquisition"] * row / self.settings_scale
+        return term
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
-        """Return `standardise.mean` and `standardise.deviation`: the prior moved by noise-aware shrinkage."""
+        """Return `mean` and `deviation`: the prior moved by noise-aware shrinkage; landmarks and settings if asked."""
         count = max(sum(site.patients for site in sites.values()), 1)
         total = {key: sum((site.sums[key] for site in sites.values()), zero) for key, zero in self.zeros().items()}
-        noise = noise_sd * math.sqrt(len(sites)) * self.scale
-        shift = total["first"] * self.scale * BOUND / count
+        scale = self.scale / self.shares["columns"]
+        noise = noise_sd * math.sqrt(len(sites)) * scale
+        shift = total["first"] * scale * BOUND / count
         shift = shift / (1 + (noise * BOUND / count) ** 2 + 1 / count)
-        excess = total["second"] * self.scale / SQUARE / count
+        excess = total["second"] * scale / SQUARE / count
         excess = excess / (1 + (noise / SQUARE / count) ** 2 + 2 / count)
         variance = (1 + excess - shift**2).clamp(min=0.1)
-        return Outcome(
-            common={"mean": self.mean + self.deviation * shift, "deviation": self.deviation * variance.sqrt()}
-        )
+        common = {"mean": self.mean + self.deviation * shift, "deviation": self.deviation * variance.sqrt()}
+        if self.options.acquisition:
+            common |= self._settings(total["settings"], noise_sd * math.sqrt(len(sites)))
+        if not self.options.landmarks:
+            return Outcome(common=common)
+        several = math.sqrt(len(sites) * MOST_SCANNERS)
+        common["fixed"] = 1.0 - roles(self.contrasts)[0]
+        common["target"] = landmarks(total["histogram"].sum(0), noise_sd * several, self.expected)
+        own = {name: {"landmarks": self._landmarks(site, noise_sd, common["target"])} for name, site in sites.items()}
+        return Outcome(common=common, own=own)
+
+    def _landmarks(self, site: Site, noise_sd: float, target: Tensor) -> Tensor:
+        """Return a site's landmarks, (scanner, contrast, quantile); the shared ones for a scanner nobody lay on."""
+        found = [
+            landmarks(site.sums["histogram"][number], noise_sd, self.expected) if patients > 0 else target
+            for number, patients in enumerate(site.scanners)
+        ]
+        return torch.stack(found)
+
+    def _settings(self, total: Tensor, noise_sd: float) -> dict[str, Tensor]:
+        scale = self.settings_scale / self.shares["acquisition"]
+        sums = dict(zip(SETTINGS, (total.double() * scale).numpy(), strict=True))
+        found = acquisition.joint_scale(sums, dict.fromkeys(SETTINGS, noise_sd * scale))
+        arrays = {"settings_mean": found.mean, "settings_deviation": found.deviation}
+        return {key: torch.from_numpy(np.asarray(value)) for key, value in arrays.items()}
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Return the phantoms' mean and deviation per column."""
-    return prior(plan)
+    """Return the phantoms' mean and deviation per column, and their mean histogram of every contrast."""
+    anchors = phantoms(plan, COUNT, purpose=0)
+    histograms = torch.stack([histogram_term(one.images, one.present) for one in anchors])
+    return {**prior(plan), "prior.histogram": histograms.mean(0)}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Standardise:
     """Return the task of `stage`."""
-    return Standardise(need(shared, "prior.mean"), need(shared, "prior.deviation"))
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    shares = (options.landmarks, options.acquisition)
+    fits = min(shares) >= 0 and sum(share**2 for share in shares) < 1
+    rule = f"landmarks and acquisition of stage '{stage.name}' must be 0 or more, their squares under 1 together"
+    demand(fits, rule, ", ".join(map(str, shares)), "lower them")
+    expected = need(shared, "prior.histogram") if options.landmarks else torch.zeros(0)
+    return Standardise(
+        need(shared, "prior.mean"), need(shared, "prior.deviation"), plan.data.contrasts, options, expected
+    )
