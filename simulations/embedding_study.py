@@ -31,7 +31,7 @@ from fedspine.atlas.anchors import on_grid, phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.evaluation.folds import patient_folds
-from fedspine.harmony.apply import harmonised
+from fedspine.harmony.apply import coordinates, harmonised
 from fedspine.networks.towers import Towers
 from fedspine.phantom.genome import CLASSES, expected_expression
 from fedspine.phantom.patient import Phantom, draw, to_patient
@@ -50,7 +50,7 @@ JOINING = 20
 
 STAGES = (
     Stage("standardise", "standardise"),
-    Stage("harmonise", "harmonise"),
+    Stage("harmonise", "harmonise", rounds=2, options={"axes": 6}),
     Stage("encode", "encode", rounds=6, steps=5, sample_rate=0.5, pretrain_steps=250, pretrain_rate=3e-3),
 )
 
@@ -176,6 +176,8 @@ def fit(plan: Plan, arm: Arm, sites: Sequence[Sequence[PatientTensors]], joining
             assert isinstance(joins, Measured)
             effects = joins.finish({"new": _released(joins, joining)}, 0.0).own["new"]
             new = {f"harmonise.{key}": value for key, value in effects.items()}
+    if arm.harmonised:
+        _find_space(plan, sites, shared, own)
     stage = replace(plan.stage[2], options={"twin_weight": arm.twins})
     shared |= public_values(plan, stage, shared)
     encode = make(plan, stage, shared)
@@ -186,6 +188,22 @@ def fit(plan: Plan, arm: Arm, sites: Sequence[Sequence[PatientTensors]], joining
     model = train(encode, plan, stage, after, start(encode, stage, _teachers(plan), plan.seed), seed=plan.seed)
     assert isinstance(model, Towers)
     return Fitted([*every, {**shared, **new}], encode, model)
+
+
+def _find_space(
+    plan: Plan, sites: Sequence[Sequence[PatientTensors]], shared: dict[str, Tensor], own: Sequence[dict[str, Tensor]]
+) -> None:
+    """Do the second round of `harmonise`; `shared` and `own` are added to."""
+    task = make(plan, plan.stage[1], shared)
+    assert isinstance(task, Measured)
+    released = {
+        f"site-{index}": _released(task, [harmonised(one, {**shared, **own[index]}) for one in patients])
+        for index, patients in enumerate(sites)
+    }
+    outcome = task.finish(released, 0.0)
+    shared |= {f"harmonise.{key}": value for key, value in outcome.common.items()}
+    for index, values in enumerate(own):
+        values |= {f"harmonise.{key}": value for key, value in outcome.own[f"site-{index}"].items()}
 
 
 def _released(task: Measured, patients: Sequence[PatientTensors]) -> Site:
@@ -204,6 +222,17 @@ def rows_before_encoder(fitted: Fitted, patients: Sequence[PatientTensors], wher
         values, known = fitted.task.rows(harmonised(patient, fitted.shared[site]))
         rows.append(fitted.task.image_rows(values, known)[0].numpy())
     return np.stack(rows).astype(np.float64)
+
+
+def in_space(fitted: Fitted, patients: Sequence[PatientTensors], where: Labels) -> Array | None:
+    """Return places in the harmonisation space, (patient, axis), `None` for an arm that did not harmonise."""
+    found = []
+    for patient, site in zip(patients, where, strict=True):
+        place = coordinates(harmonised(patient, fitted.shared[site]), fitted.shared[site])
+        if place is None:
+            return None
+        found.append(place)
+    return np.stack(found)
 
 
 def embedded(fitted: Fitted, patients: Sequence[PatientTensors], where: Labels) -> tuple[Array, Array]:
@@ -249,6 +278,7 @@ def one_fold(plan: Plan, arm: Arm, group: People, train: Sequence[int], test: Se
     own, there = group.site, np.full(len(group.site), len(SEEN))
     learned, asked = np.array(train), np.array(test)
     rows = rows_before_encoder(fitted, group.seen, own)
+    space = in_space(fitted, group.seen, own)
     places, score = embedded(fitted, group.seen, own)
     unseen, _ = embedded(fitted, [group.unseen[i] for i in test], there[asked])
 
@@ -259,6 +289,7 @@ def one_fold(plan: Plan, arm: Arm, group: People, train: Sequence[int], test: Se
     told = float(spearmanr(score[asked], group.truth[asked]).statistic)
     return [
         *found(rows, own),
+        *(found(space, own) if space is not None else (math.nan, math.nan)),
         *found(places, own),
         *found(places, group.label),
         *found(places, group.label, unseen),

@@ -30,6 +30,8 @@ of γ, δ and the variance of γ, (scanner,) of patients."""
 LANDMARKS = ("standardise.landmarks", "standardise.target", "standardise.fixed")
 """Released: a site's (scanner, contrast, quantile), the shared (contrast, quantile), what stays (contrast,)."""
 
+SPACE = ("alpha", "sigma", "centre", "axes")
+
 LEAST = 1e-3
 """A body whose intensities vary less than this has no scale."""
 
@@ -101,3 +103,22 @@ def _followed(patient: PatientTensors, known: Tensor, measured: Array, target: A
         moved = (image - float(mean)) * (new_deviation / float(deviation)) + float(new_mean)
         images[:, index] = torch.where(image > BODY, moved.clamp(0, 2), image)
     return images
+
+
+def coordinates(patient: PatientTensors, shared: Mapping[str, Tensor]) -> Array | None:
+    """Return a harmonised patient's place in the harmonisation space, (axis,), less its scanner's own shift and width.
+
+    `None` where the plan found no space, or the patient was not harmonised. A feature that is unknown counts as
+    the mean.
+
+    Args:
+        patient: of `harmonised`.
+        shared: released values.
+    """
+    if patient.harmonised is None or "harmonise.axes" not in shared:
+        return None
+    alpha, sigma, centre, axes = (shared[f"harmonise.{key}"].double().numpy() for key in SPACE)
+    values, known = (one[: len(alpha)].double().numpy() for one in patient.harmonised)
+    place = axes @ (np.where(known > 0, (values - alpha) / sigma, centre) - centre)
+    shift, width = (shared[f"harmonise.{key}"].double().numpy()[patient.batch] for key in ("shift", "width"))
+    return np.asarray((place - shift) / np.sqrt(width))

@@ -25,6 +25,10 @@ OUTER = 0.95
 """Weight of the outer product within a bounded term; the rest is the features' own."""
 LEFT = 0.3
 """Public guess of how far a batch's mean lies from 0 after harmonising, in public spreads."""
+WIDTH = 0.5
+"""Public guess of how far a batch's variance along an axis lies from everybody's, as a share of it."""
+LIMITS = (0.25, 4.0)
+"""Of that share."""
 FLOOR = 1e-9
 """An exact axis with less than this share of the largest eigenvalue is rounding's."""
 DIGITS = 9
@@ -130,6 +134,22 @@ def fit_space(batches: Sequence[SpaceSums], most: int) -> Space:
     variance = (values[order] + np.sqrt(values[order] ** 2 - edge**2)) / 2
     axes = np.array([_signed(vectors[:, index]) for index in order]).reshape(-1, len(centre))
     return Space(centre, np.round(axes, DIGITS), variance)
+
+
+def batch_shift(batch: SpaceSums, space: Space) -> tuple[Array, Array]:
+    """Return where a batch lies in the space and how wide it is there, both (axis,): what harmonising one feature at a
+    time has left, location and variance relative to everybody's (CovBat, Chen et al. 2022, NeuroImage 245:118703).
+
+    Both follow from the batch's released sums, drawn towards no difference by as much as noise and few patients weigh.
+    """
+    count = max(batch.patients, 1)
+    away = space.axes @ (batch.first / count - space.centre)
+    error = (batch.first_noise / count) ** 2 + space.variance / count
+    shift = drawn(away, 0.0, error, LEFT**2)
+    own = np.einsum("ag,gh,ah->a", space.axes, _within(batch) / count, space.axes)
+    ratio = own / np.maximum(space.variance, 1e-12)
+    uncertain = (batch.outer_noise / (count * np.maximum(space.variance, 1e-12))) ** 2 + 2 / count
+    return shift, np.clip(drawn(ratio, 1.0, uncertain, WIDTH**2), *LIMITS)
 
 
 def projected(values: Array, space: Space) -> Array:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.harmony.space import fit_space, space_sums, space_term
+from fedspine.harmony.space import Space as Found
+from fedspine.harmony.space import SpaceSums, batch_shift, fit_space, space_sums, space_term
 from fedspine.tasks._task import Outcome, Site
 
 
@@ -52,23 +53,34 @@ class Space:
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return `centre` (feature,), `axes` (axis, feature) and `variance` (axis,), in pooled deviations."""
-        batches = [
-            space_sums(
+        batches = {
+            (name, number): space_sums(
                 {part: value[number].double().numpy() for part, value in site.sums.items()},
                 site.scanners[number],
                 None if self.exact else noise_sd,
             )
-            for site in sites.values()
+            for name, site in sites.items()
             for number in range(MOST_SCANNERS)
             if site.scanners[number] > 0
-        ]
+        }
         if not batches:
             return Outcome()
-        space = fit_space(batches, self.axes)
+        space = fit_space(list(batches.values()), self.axes)
         found = {"centre": space.centre, "axes": space.axes, "variance": space.variance}
         share = float(space.variance.sum()) / len(self.names)
         told = {"axes": len(space.axes), "share": None if math.isnan(share) else share}
         return Outcome(
             common={key: torch.from_numpy(np.asarray(value, np.float64)) for key, value in found.items()},
+            own={name: self._own(name, batches, space) for name in sites},
             numbers={"space": {**told, "features": list(self.names), "loadings": space.axes.tolist()}},
         )
+
+    def _own(self, name: str, batches: Mapping[tuple[str, int], SpaceSums], space: Found) -> dict[str, Tensor]:
+        """Return where a site's scanners lie along the axes and how wide, (scanner, axis) each."""
+        size = len(space.axes)
+        rows = [
+            batch_shift(batches[name, number], space) if (name, number) in batches else (np.zeros(size), np.ones(size))
+            for number in range(MOST_SCANNERS)
+        ]
+        shifts, widths = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
+        return {"shift": shifts, "width": widths}

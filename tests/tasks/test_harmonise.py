@@ -18,7 +18,7 @@ from fedspine.cohort.tensors import PatientTensors, Person
 from fedspine.config import DataPlan, Plan, PrivacyPlan, Stage
 from fedspine.errors import ConfigError
 from fedspine.harmony import apply
-from fedspine.harmony.apply import effect_of, harmonised, pooled_of
+from fedspine.harmony.apply import coordinates, effect_of, harmonised, pooled_of
 from fedspine.harmony.combat import adjust
 from fedspine.harmony.covariates import covariate_row
 from fedspine.harmony.features import BODY, features
@@ -154,6 +154,10 @@ def test_images_and_features_of_two_scanners_meet_and_air_stays_air() -> None:
     assert 1 <= len(axes) <= 8
     assert torch.allclose(axes @ axes.T, torch.eye(len(axes), dtype=torch.float64), atol=1e-6)
     assert after[0].images[after[0].images > BODY].min() >= 0
+    places = np.stack([place for one in after if (place := coordinates(one, space)) is not None])
+    assert places.shape == (60, len(axes))
+    assert np.abs(places[:30].mean(0) - places[30:].mean(0)).max() < 0.2 * places.std(0).max()
+    assert coordinates(after[0], shared) is None  # before the second round there is no space
 
 
 def test_a_patient_without_a_scanner_says_nothing_and_stays_as_it_is() -> None:
