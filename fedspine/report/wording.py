@@ -26,6 +26,7 @@ METRICS = {
     "top 1": "own omics rank first",
     "top 10": "own omics rank in the first ten",
     "score error": "error of the pseudo-genomic score (sd)",
+    "score coverage": "scores within their 90 % interval",
 }
 """Names of metrics that are not written as they are stored."""
 
