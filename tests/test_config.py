@@ -80,7 +80,7 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ("[stage.options]\nfeaturs = [8]\n", "did you mean 'features'?"),
         ('of = "other"\n', "must name an earlier stage"),
         ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),
-        ('[[stage]]\ntask = "segment"\n[[stage]]\ntask = "evaluate"\nof = "segment"\n[stage.options]\nx = 1\n', "must have no options"),
+        ('[[stage]]\ntask = "evaluate"\nof = "segment"\n[stage.options]\nx = 1\n', "must have no options"),
         ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once a round"),
         ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once a round"),
         ('[data]\ncontrasts = ["T9"]\n', "contrasts must be known"),
