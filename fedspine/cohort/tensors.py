@@ -5,7 +5,7 @@ Everything here looks at one patient alone: normalisation by the patient's own p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -24,6 +24,9 @@ from fedspine.errors import SeriesError
 
 OMICS_BOUND = 4.0
 """Omics enter as asinh(value), clipped to this magnitude (asinh(27) = 4): counts stay apart, outliers stay bounded."""
+
+GRADE = "grade"
+"""A plan's omics may name the biopsy grade, which stands in the table of patients."""
 
 ADC_UNIT = 3000.0
 """ADC in 10⁻⁶ mm²/s that becomes 1.0; free water at body temperature is about 3000."""
@@ -162,7 +165,7 @@ def without_images(patient: Patient, columns: tuple[str, ...], plan: DataPlan) -
 
     The places of the levels are those on the whole grid.
     """
-    omics, omics_present = _omics(patient.omics, columns, plan.omics)
+    omics, omics_present = _omics(patient, columns, plan.omics)
     label = plan.classes.index(patient.label) if patient.label in plan.classes else -1
     present = torch.tensor([float(patient.find(c) is not None) for c in plan.contrasts])
     empty = torch.zeros(1, len(plan.contrasts), plan.size, plan.size)
@@ -207,10 +210,10 @@ def _levels(patient: Patient, plan: DataPlan) -> Tensor | None:
     return torch.from_numpy(places.astype(np.float32))
 
 
-def _omics(
-    values: NDArray[np.float64] | None, columns: tuple[str, ...], wanted: tuple[str, ...]
-) -> tuple[Tensor, Tensor]:
-    row: Mapping[str, float] = dict(zip(columns, values, strict=True)) if values is not None else {}
+def _omics(patient: Patient, columns: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    row: dict[str, float] = {} if patient.grade is None else {GRADE: patient.grade}
+    if patient.omics is not None:
+        row |= dict(zip(columns, patient.omics, strict=True))
     raw = np.array([row.get(name, np.nan) for name in wanted], dtype=np.float64)
     known = np.isfinite(raw)
     squashed = np.clip(np.arcsinh(np.where(known, raw, 0.0)), -OMICS_BOUND, OMICS_BOUND)

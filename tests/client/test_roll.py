@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,11 @@ def test_who_comes_later_changes_no_number(tmp_path: Path) -> None:
     assert read_roll(file, later) == first
     file.write_text(json.dumps({"train": ["A"], "held-out": []}))  # as it was kept before scanners were on it
     assert read_roll(file, later).folds == {"train": ("A",), "held-out": ()}
+
+
+def test_a_plan_may_take_the_grade_as_an_omics_column() -> None:
+    data = DataPlan(contrasts=("T1",), omics=("TP53", "grade"), size=16, slices=2)
+    graded = replace(_patient("G", "Aera"), grade=3.0, omics=np.array([1.0]))
+    tensors = to_tensors(graded, ("TP53",), data)
+    assert tensors.omics.tolist() == np.arcsinh(np.array([1.0, 3.0], np.float32)).tolist()
+    assert to_tensors(_patient("N", "Aera"), (), data).omics_present.tolist() == [0.0, 0.0]
