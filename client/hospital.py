@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from client.roll import read_roll, roll_of, write_roll
+from client.roll import Protocols, read_roll, roll_of, write_roll
 from fedspine.cohort.cache import first_writable
 from fedspine.cohort.patient import Patient
 from fedspine.cohort.prepared import Lazily, prepared
@@ -36,11 +36,13 @@ class Enrolment:
         key_mark: tells the site's pseudonym key from any other one.
         sides: fold to patients on the plan's grid.
         scanners: training patients on each of the site's scanners, by number; public as their sum is.
+        protocols: how each scanner is set.
     """
 
     key_mark: str
     sides: Mapping[str, Lazily]
     scanners: tuple[int, ...]
+    protocols: tuple[Protocols, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class Hospital:
         """Write down who takes part from now on, by pseudonym, and on which scanners they lay."""
         return self._open(plan, enrolling=True)
 
+    def protocols(self, plan: Plan) -> tuple[Protocols, ...]:
+        """Return how each of the site's scanners is set, by number."""
+        return self._opened(plan).protocols
+
     def division(self, plan: Plan) -> str:
         """Return what tells this division into folds from any other, for the ledger.
 
@@ -157,7 +163,7 @@ class Hospital:
             )
             for fold, members in roll.folds.items()
         }
-        opened = Enrolment(cohort.key_mark, sides, roll.patients)
+        opened = Enrolment(cohort.key_mark, sides, roll.patients, roll.protocols)
         _PREPARED[self.folder, self.state, plan.data, plan.seed] = opened
         return opened
 

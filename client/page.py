@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from client.aligning import maps_of
 from client.hospital import Hospital
 from client.lesions import saliencies, uncertainty
 from fedspine.atlas.surrogate import NORMAL_90
@@ -49,8 +50,9 @@ def write_local_results(
     """
     sides = {fold: _readable(hospital, members) for fold, members in hospital.patients(plan).items()}
     raw = joined(sides[TRAIN], sides[HELD_OUT])
-    held_out = mapped(sides[HELD_OUT], lambda patient: harmonised(patient, shared))
-    everyone = mapped(raw, lambda patient: harmonised(patient, shared))
+    maps = maps_of(hospital, plan, shared)
+    held_out = mapped(sides[HELD_OUT], lambda patient: harmonised(patient, shared, maps))
+    everyone = mapped(raw, lambda patient: harmonised(patient, shared, maps))
     result: dict[str, Any] = {
         "name": hospital.name,
         "patients": len(raw),

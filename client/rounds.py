@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from client.aligning import maps_of
 from client.egress import Gate
 from client.hospital import Hospital
 from client.policy import admit
@@ -88,7 +89,8 @@ def answer(hospital: Hospital, order: Order) -> Answer:
         raise ConfigError("a round must be one of the stage's", "another", "send the rounds that the plan names")
     task, device = _task(order, policy)
     strength = Strength.of(plan, stage)
-    patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared))
+    maps = maps_of(hospital, plan, order.shared)
+    patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared, maps))
     model = _loaded(hospital, task, order, device) if isinstance(task, Trained) else None
     schema = schema_of(task, model)
     seed = hospital.noise_seed(policy, plan)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspine.cohort.tensors import PatientTensors
+from fedspine.harmony.alignment import align
 from fedspine.harmony.combat import BatchEffect, Pooled, adjust
 from fedspine.harmony.covariates import COVARIATES, covariate_row
 from fedspine.harmony.features import BODY, BOUND, PER_CONTRAST, features
@@ -67,16 +68,23 @@ def _effect(patient: PatientTensors, shared: Mapping[str, Tensor]) -> BatchEffec
     return effect_of(shared, patient.batch) if told is None else told
 
 
-def harmonised(patient: PatientTensors, shared: Mapping[str, Tensor]) -> PatientTensors:
+def harmonised(
+    patient: PatientTensors, shared: Mapping[str, Tensor], maps: Mapping[int, Mapping[str, Tensor]] | None = None
+) -> PatientTensors:
     """Return the patient with aligned images and harmonised features; unchanged where the plan has done neither.
 
-    Intensities go by landmarks first, where `standardise` released them, then by ComBat.
+    Images go onto the reference scanner first, where the plan has a stage `align`, or else by landmarks, where
+    `standardise` released them; then by ComBat.
 
     Args:
         patient: on the plan's grid.
         shared: released values; `harmonise.*` hold what all share and this site's own effects.
+        maps: number of a scanner to what `alignment.alignment_of` made of released values.
     """
-    patient = _landmarked(patient, shared)
+    if maps and patient.batch in maps:
+        patient = replace(patient, images=align(patient.images, patient.present, maps[patient.batch]))
+    else:
+        patient = _landmarked(patient, shared)
     if not all(key in shared for key in (*COMMON, *OWN)) or patient.batch < 0:
         return patient
     values, known = features(patient)

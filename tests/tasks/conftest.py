@@ -33,6 +33,7 @@ def tiny_plan(seed: int = 0) -> Plan:
     """Return a plan in which every task of the folder occurs."""
     stages = (
         Stage("standardise", "standardise", options={"landmarks": 0.5, "acquisition": 0.3}),
+        Stage("align", "align"),
         Stage("harmonise", "harmonise", options={"covariates": ["age", "sex", "level"]}),
         Stage("gan", "gan", rounds=2, steps=2, options=SMALL),
         Stage("dcgan", "dcgan", rounds=2, steps=2, options=SMALL),
