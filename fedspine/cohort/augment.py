@@ -120,14 +120,20 @@ class Geometry:
         return torch.where(points.isnan(), points, result)
 
 
-def traditional(patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None = None) -> PatientTensors:
+def traditional(
+    patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None = None, *, apart: bool = False
+) -> PatientTensors:
     """Return an augmented copy of `patient`; what is exactly zero (padding, missing contrasts) stays zero.
 
     Args:
         patient: of any grid; it is not changed.
         draws: seeds MONAI's transforms, one number for the geometry and one for each contrast, whatever is present.
         strengths: how far; the default's if `None`.
+        apart: every slice in a geometry and with intensities of its own, for networks that see slices one by one: the
+            same few patients then show them more. Places of levels are lost.
     """
+    if apart and len(patient.images) > 1:
+        return _slices_apart(patient, draws, strengths)
     strong = strengths or Strengths()
     contrasts = patient.images.shape[1]
     first, *rest = torch.randint(2**31, (1 + contrasts,), generator=draws).tolist()
@@ -135,6 +141,16 @@ def traditional(patient: PatientTensors, draws: torch.Generator, strengths: Stre
         return patient
     with _without_record():
         return _changed(patient, first, rest, strong)
+
+
+def _slices_apart(patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None) -> PatientTensors:
+    bare, mask = replace(patient, levels=None), patient.mask
+    changed = [
+        traditional(bare.with_images(image, None if mask is None else mask[at : at + 1]), draws, strengths)
+        for at, image in enumerate(torch.split(patient.images, 1))
+    ]
+    drawn = [one.mask for one in changed if one.mask is not None]
+    return bare.with_images(torch.cat([one.images for one in changed]), torch.cat(drawn) if drawn else None)
 
 
 @contextmanager

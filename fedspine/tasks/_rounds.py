@@ -222,7 +222,9 @@ def _view(
     """Return what a step sees of a patient: what the task takes of it, augmented as the stage says."""
     taken: Callable[[PatientTensors, torch.Generator], PatientTensors] | None = getattr(task, "sampled", None)
     seen = patient if taken is None else taken(patient, draws)
-    return traditional(seen, draws, strengths) if stage.augment == "traditional" else seen
+    if stage.augment != "traditional":
+        return seen
+    return traditional(seen, draws, strengths, apart=getattr(task, "apart", False))
 
 
 def optimiser_of(task: Trained, model: nn.Module, rate: float) -> torch.optim.Adam:

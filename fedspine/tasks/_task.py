@@ -33,7 +33,8 @@ Shared = Mapping[str, Tensor]
 class Trained(Protocol):
     """A network trained by private patient gradients and free public ones.
 
-    Five attributes may be left out: `sampled(patient, draws)`, what a step sees of a patient, before it is augmented;
+    Six attributes may be left out: `sampled(patient, draws)`, what a step sees of a patient, before it is augmented;
+    `apart`, true where slices are seen one by one, and are augmented so;
     `stays`, beginnings of the names of weights that every site keeps for itself after the first round (a GAN's critic);
     `rates`, beginnings of names to factors on the learning rate; `for_phantoms()`, which returns the task as public
     pre-training is to run it, such as with all weights trained; and `on_cpu`, true of networks too small for a card.

@@ -149,6 +149,11 @@ class Segment:
             return seen
         return seen.with_images(seen.images.flip(3), None if seen.mask is None else seen.mask.flip(3))
 
+    @property
+    def apart(self) -> bool:
+        """Whether slices are seen one by one, so that each may be augmented on its own."""
+        return self.options.dimensions == 2
+
     def patient_loss(self, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
         """Return Dice plus cross-entropy or focal loss over the patient's slices taken as one volume.
 

@@ -127,3 +127,19 @@ def test_the_places_of_the_levels_follow_and_are_unknown_once_outside() -> None:
     seen = [traditional(dataclasses.replace(patient(), levels=places), seeded(s), shifted).levels for s in range(20)]
     lost = [bool(found[1].isnan().any()) for found in seen if found is not None]
     assert 4 < sum(lost) < 16
+
+
+def test_slices_apart_each_get_a_geometry_of_their_own_and_masks_follow() -> None:
+    together = traditional(patient(), seeded(3))
+    apart = traditional(patient(), seeded(3), apart=True)
+    assert together.mask is not None
+    assert apart.mask is not None
+    assert torch.equal(together.mask[0], together.mask[1])
+    assert not torch.equal(apart.mask[0], apart.mask[1])
+    assert apart.images.shape == patient().images.shape
+    bright = patient().images.clone()
+    bright[:, :2] = patient().mask  # type: ignore[assignment]
+    moved = traditional(patient().with_images(bright, patient().mask), seeded(4), MOVING, apart=True)
+    assert moved.mask is not None
+    assert overlap((moved.images[:, :1] > 0.5).float(), moved.mask) > 0.97
+    assert traditional(patient().with_images(bright, None), seeded(4), apart=True).mask is None
