@@ -41,7 +41,10 @@ def test_phantoms_are_varied_further_than_patients(monkeypatch: pytest.MonkeyPat
     model, patients, draws = task.build(), phantoms(PLAN, 2, purpose=1), torch.Generator().manual_seed(0)
     seen: list[Strengths | None] = []
 
-    def watched(patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None) -> PatientTensors:
+    def watched(
+        patient: PatientTensors, draws: torch.Generator, strengths: Strengths | None, *, apart: bool
+    ) -> PatientTensors:
+        assert apart == getattr(task, "apart", False)
         seen.append(strengths)
         return patient
 
