@@ -23,7 +23,7 @@ def uncertainty(plan: Plan, shared: Mapping[str, Tensor]) -> dict[str, Any]:
     The standard deviation of the scanner's effect on the body's and the lesion's mean, in units of how far people
     differ; empty where the plan has not harmonised.
     """
-    if "harmonise.variance" not in shared:
+    if "harmonise.patients" not in shared:
         return {}
     deviation = shared["harmonise.variance"].sqrt()
     there = (shared["harmonise.patients"] > 0).nonzero().flatten().tolist()
@@ -38,7 +38,7 @@ def uncertainty(plan: Plan, shared: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def certainty(patient: PatientTensors, shared: Mapping[str, Tensor]) -> Tensor:
     """Return how certain each contrast of a patient is, (contrast,) in (0, 1]: 1 over 1 and the effect's variance."""
-    if "harmonise.variance" not in shared or patient.batch < 0:
+    if "harmonise.patients" not in shared or patient.batch < 0:
         return torch.ones(len(patient.present))
     return (1 / (1 + shared["harmonise.variance"][patient.batch, LESION :: len(PER_CONTRAST)])).float()
 

@@ -173,13 +173,15 @@ def _places(
     for patient in patients:
         if not patient.has_image:
             continue
+        place = {**as_numbers(tokens.placed(patient)), "class": names[patient.label]}
         told, by = tokens.encoder.marker_score(patient), "markers"
-        if told is None:
+        if told is None and tokens.encoder.scored:
             with torch.no_grad():
                 told, by = model.pseudo_genomic(tokens.encoder.embed(model, patient)[None])[0], "the image"
-        score, half = float(told[0]), NORMAL_90 * float(told[1])
-        found = {"score": score, "low": score - half, "high": score + half, "by": by}
-        places.append({**as_numbers(tokens.placed(patient)), "class": names[patient.label], **found})
+        if told is not None:
+            score, half = float(told[0]), NORMAL_90 * float(told[1])
+            place |= {"score": score, "low": score - half, "high": score + half, "by": by}
+        places.append(place)
     return places
 
 

@@ -54,11 +54,15 @@ class Roll:
     protocols: tuple[Protocols, ...] = field(default=(), repr=False)
 
 
-def roll_of(sides: Mapping[str, Sequence[Patient]], data: DataPlan) -> Roll:
-    """Return the roll of these patients; scanners that most patients lay on come first."""
+def roll_of(sides: Mapping[str, Sequence[Patient]], data: DataPlan, before: Sequence[str] = ()) -> Roll:
+    """Return the roll of these patients; scanners that most patients lay on come first.
+
+    Those of an enrolment `before` keep their numbers, so that what was released of a scanner stays that scanner's.
+    """
     words = {fold: [_word(one, data) for one in members] for fold, members in sides.items()}
     everyone = Counter(word for members in words.values() for word in members if word)
-    scanners = tuple(sorted(everyone, key=lambda word: (-everyone[word], word))[:MOST_SCANNERS])
+    found = sorted(everyone, key=lambda word: (-everyone[word], word))
+    scanners = (*before, *(word for word in found if word not in before))[:MOST_SCANNERS]
     places = [min(scanners.index(w) if w in scanners else len(scanners), len(scanners) - 1) for w in words[TRAIN] if w]
     folds = {fold: tuple(one.identifier for one in members) for fold, members in sides.items()}
     everybody = [one for members in sides.values() for one in members]

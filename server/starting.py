@@ -83,10 +83,10 @@ def initial_weights(stage: Stage, folder: Path) -> dict[str, Tensor]:
 
 
 def frozen(stage: Stage, folder: Path) -> dict[str, Tensor]:
-    """Return what a measuring stage's `initial` file holds, as `frozen.*`: what all shared in an earlier run."""
+    """Return what a measuring stage's `initial` file holds, as `frozen.TASK.*`: what all shared in an earlier run."""
     if not stage.initial or not freezes(stage):
         return {}
-    return {f"frozen.{key}": value for key, value in initial_weights(stage, folder).items()}
+    return {f"frozen.{stage.task}.{key}": value for key, value in initial_weights(stage, folder).items()}
 
 
 def fill(model: nn.Module, found: Mapping[str, Tensor], stage: Stage) -> float:

@@ -169,7 +169,7 @@ def fit(plan: Plan, arm: Arm, sites: Sequence[Sequence[PatientTensors]], joining
             values |= {f"{stage.task}.{key}": value for key, value in outcome.own.get(f"site-{index}", {}).items()}
         if stage.task == "harmonise":
             late = replace(stage, initial="of these hospitals")
-            frozen = {f"frozen.{key}": value for key, value in outcome.common.items()}
+            frozen = {f"frozen.harmonise.{key}": value for key, value in outcome.common.items()}
             joins = make(
                 plan, late, {"prior.mean": shared["prior.mean"], "prior.deviation": shared["prior.deviation"], **frozen}
             )

@@ -79,7 +79,7 @@ def query(centres: Array, own_spread: bool = False) -> Query:
     if len(centres) < 2:
         raise InputError("a map must have two anchors or more", f"{len(centres)}", "give more")
     groups = np.arange(len(centres)) if own_spread else np.zeros(len(centres), dtype=np.int64)
-    return Query(centres, REACH * float(np.median(_gaps(centres))), groups)
+    return Query(centres, max(REACH * float(np.median(_gaps(centres))), 1e-6), groups)
 
 
 def grid(deviation: Array, count: int, seed: int) -> Array:
@@ -167,7 +167,7 @@ def finish(asked: Query, sums: Mapping[str, Array], noise_sd: float) -> Anchors:
 
 
 def _fitted(centres: Array, asked: Query) -> Query:
-    """Return the query about `centres`: as many as before, so that every round's sums have the same shapes."""
+    """Return the query about `centres`: as many as before, unless noise drowned more than half of them."""
     return query(centres, own_spread=len(np.unique(asked.groups)) > 1)
 
 

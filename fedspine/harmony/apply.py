@@ -123,7 +123,7 @@ def coordinates(patient: PatientTensors, shared: Mapping[str, Tensor]) -> Array 
         patient: of `harmonised`.
         shared: released values.
     """
-    if patient.harmonised is None or "harmonise.axes" not in shared:
+    if patient.harmonised is None or "harmonise.axes" not in shared or "harmonise.shift" not in shared:
         return None
     alpha, sigma, centre, axes = (shared[f"harmonise.{key}"].double().numpy() for key in SPACE)
     values, known = (one[: len(alpha)].double().numpy() for one in patient.harmonised)

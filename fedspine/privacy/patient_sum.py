@@ -63,7 +63,9 @@ class PatientSum:
         self._released = True
         if noise_multiplier > 0:
             for tensor in self.total:
-                noise = generator.standard_normal(tuple(tensor.shape), dtype=np.float32)
+                # as fine as the sum: a float32 draw on a float64 sum would leave the sum's own last digits bare
+                kind = np.float64 if tensor.dtype == torch.float64 else np.float32
+                noise = generator.standard_normal(tuple(tensor.shape), dtype=kind)
                 tensor.add_(torch.from_numpy(np.asarray(noise)).to(tensor.device), alpha=noise_multiplier * self.clip)
         return self.total
 

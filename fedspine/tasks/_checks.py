@@ -34,7 +34,9 @@ def check_tasks(plan: Plan) -> None:
         if stage.synthetic and not _generates(module_of(plan.find(stage.synthetic))):
             rule = f"synthetic of stage '{stage.name}' must name a stage that makes patients"
             raise ConfigError(rule, f"'{stage.synthetic}'", "name a GAN's")
-        if hasattr(module, "Options"):
+        if hasattr(module, "check"):
+            module.check(plan, stage)
+        elif hasattr(module, "Options"):
             build(module.Options, dict(stage.options), f"options of stage '{stage.name}'")
         elif stage.options:
             raise ConfigError(f"stage '{stage.name}' must have no options", "some", "remove them")

@@ -52,7 +52,7 @@ class Space:
         return result
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
-        """Return `centre` (feature,), `axes` (axis, feature) and `variance` (axis,), in pooled deviations."""
+        """Return `centre` (feature,), `axes` (axis, feature), `axis_variance` (axis,), in pooled deviations."""
         batches = {
             (name, number): space_sums(
                 {part: value[number].double().numpy() for part, value in site.sums.items()},
@@ -66,7 +66,7 @@ class Space:
         if not batches:
             return Outcome()
         space = fit_space(list(batches.values()), self.axes)
-        found = {"centre": space.centre, "axes": space.axes, "variance": space.variance}
+        found = {"centre": space.centre, "axes": space.axes, "axis_variance": space.variance}
         share = float(space.variance.sum()) / len(self.names)
         told = {"axes": len(space.axes), "share": None if math.isnan(share) else share}
         return Outcome(

@@ -210,6 +210,15 @@ def freezes(stage: Stage) -> bool:
     return bool(getattr(module_of(stage), "FREEZES", False))
 
 
+def frozen_values(shared: Shared, stage: Stage, keys: tuple[str, ...]) -> list[Tensor]:
+    """Return what the stage's `initial` file holds under `keys`, or say that it is no such file."""
+    names = [f"frozen.{stage.task}.{key}" for key in keys]
+    if not all(name in shared for name in names):
+        rule = f"initial of stage '{stage.name}' must be models/{stage.task}.safetensors of an earlier run"
+        raise ConfigError(rule, "another file", "copy that file below the plan's folder")
+    return [shared[name] for name in names]
+
+
 def module_of(stage: Stage) -> ModuleType:
     """Return the module of the stage's task."""
     if stage.task not in TASKS:

@@ -98,9 +98,14 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Align:
     """Return the task of `stage`."""
+    check(plan, stage)
+    centre = {part: need(shared, f"align.centre_{part}") for part in PARTS}
+    return Align(roles(plan.data.contrasts), centre)
+
+
+def check(plan: Plan, stage: Stage) -> None:
+    """Say what a stage cannot be."""
     _reference(stage)
     fits = plan.data.body == "spine" and set(plan.data.contrasts) <= set(EVERY_CONTRAST)
     rule = f"stage '{stage.name}' knows spines and the contrasts {', '.join(EVERY_CONTRAST)}"
     demand(fits, rule, "others", "leave the stage out")
-    centre = {part: need(shared, f"align.centre_{part}") for part in PARTS}
-    return Align(roles(plan.data.contrasts), centre)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fedspine.atlas import private_anchors, shared_map
 from fedspine.atlas.placing import SharedMap, from_arrays
-from fedspine.atlas.private_anchors import Query
+from fedspine.atlas.private_anchors import Anchors, Query
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage, demand
 from fedspine.networks.towers import Towers
@@ -33,6 +33,9 @@ REPEATS = True
 
 EXACT, NOISY = 150, 32
 """Anchors where the plan has no noise, and where it has: each should have several times the noise's patients."""
+
+PHANTOMS = 0.25
+"""Phantoms weigh this many standard deviations of the noise of all counts together."""
 
 ARRAYS = ("references", "plane", "membership", "centres", "radius")
 
@@ -93,11 +96,31 @@ class Atlas:
         if not self.last:
             following = private_anchors.advance(self.asked, sums, noise, self.seed + self.number)
             return Outcome(common=_packed(following, self.number + 1))
-        anchors = private_anchors.finish(self.asked, sums, noise)
+        anchors = self._with_phantoms(private_anchors.finish(self.asked, sums, noise), noise)
         made = shared_map.fit(anchors, min(self.tokens, len(anchors.counts)), self.seed, unit=True)
         common = {key: torch.from_numpy(np.asarray(value)) for key, value in made.arrays().items()}
-        told = {"anchors": len(anchors.counts), "patients": float(anchors.counts.sum()), "noise": noise}
+        told = {"anchors": len(anchors.counts), "noise": noise / private_anchors.COUNT}
         return Outcome(common=common, numbers={"atlas": told})
+
+    def _with_phantoms(self, anchors: Anchors, noise: float) -> Anchors:
+        """Return the anchors and, beside them, phantoms that weigh as much as the noise: where that is more than there
+        are patients, the map is one of phantoms, and without noise it is the patients' alone.
+        """
+        weight = PHANTOMS * noise / private_anchors.COUNT * len(self.asked.centres)
+        if weight <= 0 and anchors.counts.sum() > 0:
+            return anchors
+        latents = phantom_latents(self.encoder, self.model)
+        spread = np.repeat(phantom_spread(latents)[None], len(latents), axis=0)
+        return Anchors(
+            np.concatenate([anchors.centres, latents]),
+            np.concatenate([anchors.counts, np.full(len(latents), max(weight, 1.0) / len(latents))]),
+            np.concatenate([anchors.spread, spread]),
+        )
+
+
+def phantom_spread(latents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the covariance of synthetic points about a phantom, (latent, latent): a little of the phantoms' own."""
+    return np.asarray(0.02 * np.cov(latents.T) + 1e-4 * np.eye(latents.shape[1]))
 
 
 def shared_atlas(shared: Shared) -> SharedMap | None:
@@ -126,12 +149,23 @@ def _packed(asked: Query, number: int) -> dict[str, Tensor]:
     }
 
 
+def check(plan: Plan, stage: Stage) -> Options:
+    """Return the stage's options, or say which cannot be."""
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    for what in ("anchors", "tokens"):
+        value = getattr(options, what)
+        demand(
+            value == 0 or value >= 2, f"{what} of stage '{stage.name}' must be 0, or 2 or more", value, "mend the value"
+        )
+    return options
+
+
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return what the first round asks: centres among the phantoms' latents."""
     assert isinstance(model, Towers)
-    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    options = check(plan, stage)
     exact = plan.privacy.mechanism == "none"
-    latents = phantom_latents(encode.task(plan, plan.find(stage.of), shared), model)
+    latents = np.unique(phantom_latents(encode.task(plan, plan.find(stage.of), shared), model), axis=0)
     count = options.anchors or (EXACT if exact else NOISY)
     if count < len(latents):
         centres = KMeans(count, n_init=3, random_state=plan.seed).fit(latents).cluster_centers_
@@ -146,11 +180,7 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Atlas:
     """Return the task of `stage`."""
     assert isinstance(model, Towers)
-    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    rule = f"anchors and tokens of stage '{stage.name}' must be 0, or 2 or more"
-    demand(
-        options.anchors != 1 and options.tokens != 1 and min(options.anchors, options.tokens) >= 0, rule, "1", "mend"
-    )
+    options = check(plan, stage)
     number = int(need(shared, "atlas.round"))
     asked = Query(
         need(shared, "atlas.asked").double().numpy(),

@@ -25,6 +25,7 @@ from fedspine.config import Plan, Stage
 from fedspine.harmony.features import feature_names
 from fedspine.harmony.scaling import scale_of, standard
 from fedspine.networks.towers import Towers
+from fedspine.phantom.genome import OMICS_COLUMNS
 from fedspine.strict import build
 from fedspine.tasks._task import Shared, need
 
@@ -67,7 +68,9 @@ class Encode:
         anchors_known: (anchor, column).
         twins: (anchor, column) standardised, of the anchors' other examination.
         twins_known: (anchor, column).
-        scores: (anchor,) the anchors' pseudo-genomic scores, NaN where there is none.
+        own_columns: (omics column,) 1 where phantoms have it; of others, anchors hold random numbers, from which
+            nothing can be learnt.
+        scores: (anchor,) the anchors' pseudo-genomic scores, NaN where a marker is none that phantoms have.
         reading: how the pseudo-genomic score is read off omics.
     """
 
@@ -79,11 +82,17 @@ class Encode:
     anchors_known: Tensor
     twins: Tensor
     twins_known: Tensor
+    own_columns: Tensor
     scores: Tensor
     reading: Reading
     loss_bound: float = 5.0
     on_cpu: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a pseudo-genomic score at all: whether the plan has markers."""
+        return bool(self.reading.markers)
 
     def build(self) -> Towers:
         """Return the two towers."""
@@ -161,8 +170,9 @@ class Encode:
         first = model.embed_image(self.image_rows(self.anchors, self.anchors_known))
         second = model.embed_image(self.image_rows(self.twins, self.twins_known))
         loss = self._paired(first, second)
-        if bool(self.anchors_known[:, self.features :].any()):
-            omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
+        if bool(self.own_columns.any()):
+            shown = self.anchors_known * torch.cat([torch.ones(self.features), self.own_columns])
+            omics = model.embed_omics(self.omics_rows(self.anchors * shown, shown))
             loss = loss + (self._paired(first, omics) + self._paired(second, omics)) / 2
         told = self.scores.isfinite()
         if bool(told.any()):
@@ -250,6 +260,8 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     markers = tuple(plan.data.omics.index(name) for name in plan.data.markers)
     values = need(shared, "anchors.values")
     read = reading(shared, markers, mean[features:], deviation[features:])
+    own_columns = torch.tensor([float(name in OMICS_COLUMNS) for name in plan.data.omics])
+    scores = read.of(values[:, features:], known[:, features:])[:, 0]
     return Encode(
         features,
         options,
@@ -259,6 +271,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         known,
         standard(need(shared, "anchors.twins"), twins_known, mean, deviation),
         twins_known,
-        read.of(values[:, features:], known[:, features:])[:, 0],
+        own_columns,
+        scores if read.model is not None else torch.full_like(scores, math.nan),
         read,
     )

@@ -30,7 +30,7 @@ from fedspine.harmony.moments import BatchSums, from_parts, term, zeros
 from fedspine.harmony.onboarding import LEAST_SCANNERS, fit_acquisition
 from fedspine.strict import build
 from fedspine.tasks._space import Space
-from fedspine.tasks._task import Outcome, Shared, Site, need
+from fedspine.tasks._task import Outcome, Shared, Site, frozen_values, need
 
 MEASURES = ()
 REPEATS = True
@@ -204,14 +204,23 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
     return prior(plan)
 
 
+def check(plan: Plan, stage: Stage) -> Options:
+    """Return the stage's options, or say which cannot be."""
+    where = f"of stage '{stage.name}'"
+    options = build(Options, dict(stage.options), f"options {where}")
+    strange = [name for name in options.covariates if name not in COVARIATES]
+    rule = f"covariates {where} must be of a person, never a label"
+    demand(not strange, rule, f"'{(strange or [''])[0]}'", f"use some of: {', '.join(COVARIATES)}")
+    demand(0 <= options.settings < 1, f"settings {where} must lie in [0, 1)", options.settings, "mend the value")
+    demand(options.lacking >= 0, f"lacking {where} must be 0 or more", options.lacking, "mend the value")
+    demand(options.axes >= 1, f"axes {where} must be 1 or more", options.axes, "mend the value")
+    demand(stage.rounds <= 2, f"rounds {where} must be 1, or 2 with the space", stage.rounds, "lower it")
+    return options
+
+
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Harmonise | Space:
     """Return the task of `stage`: ComBat, or once that is known the harmonisation space."""
-    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    strange = [name for name in options.covariates if name not in COVARIATES]
-    rule = f"covariates of stage '{stage.name}' must be of a person, never a label"
-    demand(not strange, rule, f"'{(strange or [''])[0]}'", f"use some of: {', '.join(COVARIATES)}")
-    inside = 0 <= options.settings < 1
-    demand(inside, f"settings of stage '{stage.name}' must lie in [0, 1)", options.settings, "mend the value")
+    options = check(plan, stage)
     names = intensity_names(plan.data.contrasts)
     size, exact = len(names), plan.privacy.mechanism == "none"
     if "harmonise.alpha" in shared:
@@ -223,10 +232,10 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
 
 def _frozen(shared: Shared, stage: Stage, options: Options, size: int) -> Pooled | None:
     """Return what the file in `initial` holds, if the stage has one."""
-    keys = ("alpha", "beta", "sigma", "covariates")
-    if not stage.initial or f"frozen.{keys[0]}" not in shared:
+    if not stage.initial:
         return None
-    alpha, beta, sigma, chosen = (need(shared, f"frozen.{key}").double().numpy() for key in keys)
+    found = frozen_values(shared, stage, ("alpha", "beta", "sigma", "covariates"))
+    alpha, beta, sigma, chosen = (value.double().numpy() for value in found)
     fits = len(alpha) == len(sigma) == size and tuple(COVARIATES[int(n)] for n in chosen) == options.covariates
     rule = f"initial of stage '{stage.name}' must be of a plan with the same contrasts and covariates"
     demand(fits, rule, "another's", "use models/harmonise.safetensors of that consortium's run")

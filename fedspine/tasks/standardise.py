@@ -129,18 +129,29 @@ class Standardise:
             common |= self._settings(total["settings"], noise_sd * math.sqrt(len(sites)))
         if not self.options.landmarks:
             return Outcome(common=common)
-        several = math.sqrt(len(sites) * MOST_SCANNERS)
+        rows = [
+            site.sums["histogram"][number]
+            for site in sites.values()
+            for number in range(MOST_SCANNERS)
+            if site.scanners[number] > 0
+        ]
+        if not rows:
+            return Outcome(common=common)
+        several = math.sqrt(len(rows))
         common["fixed"] = 1.0 - roles(self.contrasts)[0]
-        common["target"] = landmarks(total["histogram"].sum(0), noise_sd * several, self.expected)
+        common["target"] = landmarks(torch.stack(rows).sum(0), noise_sd * several, self.expected)
         own = {name: {"landmarks": self._landmarks(site, noise_sd, common["target"])} for name, site in sites.items()}
         return Outcome(common=common, own=own)
 
     def _landmarks(self, site: Site, noise_sd: float, target: Tensor) -> Tensor:
         """Return a site's landmarks, (scanner, contrast, quantile); the shared ones for a scanner nobody lay on."""
-        found = [
-            landmarks(site.sums["histogram"][number], noise_sd, self.expected) if patients > 0 else target
-            for number, patients in enumerate(site.scanners)
-        ]
+        found = []
+        for number, patients in enumerate(site.scanners):
+            counts = site.sums["histogram"][number]
+            own = landmarks(counts, noise_sd, self.expected)
+            # a contrast that its patients lack, or that noise drowns, tells nothing and is left as it is
+            told = counts.sum(1) > max(2 * noise_sd * math.sqrt(BINS), 1e-9)
+            found.append(torch.where(told[:, None], own, target) if patients > 0 else target)
         return torch.stack(found)
 
     def _settings(self, total: Tensor, noise_sd: float) -> dict[str, Tensor]:
@@ -158,13 +169,22 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
     return {**prior(plan), "prior.histogram": histograms.mean(0)}
 
 
-def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Standardise:
-    """Return the task of `stage`."""
+def check(plan: Plan, stage: Stage) -> Options:
+    """Return the stage's options, or say which cannot be."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     shares = (options.landmarks, options.acquisition)
     fits = min(shares) >= 0 and sum(share**2 for share in shares) < 1
     rule = f"landmarks and acquisition of stage '{stage.name}' must be 0 or more, their squares under 1 together"
     demand(fits, rule, ", ".join(map(str, shares)), "lower them")
+    earlier = [one.task for one in plan.stage[: plan.stage.index(stage)]]
+    first = not options.landmarks or "harmonise" not in earlier
+    demand(first, f"stage '{stage.name}' must find landmarks before `harmonise`", "after it", "put it earlier")
+    return options
+
+
+def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Standardise:
+    """Return the task of `stage`."""
+    options = check(plan, stage)
     expected = need(shared, "prior.histogram") if options.landmarks else torch.zeros(0)
     return Standardise(
         need(shared, "prior.mean"), need(shared, "prior.deviation"), plan.data.contrasts, options, expected

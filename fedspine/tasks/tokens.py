@@ -27,8 +27,8 @@ from fedspine.harmony.scaling import BOUND
 from fedspine.networks.towers import Towers
 from fedspine.strict import build
 from fedspine.tasks import encode
-from fedspine.tasks._task import Outcome, Shared, Site, need
-from fedspine.tasks.atlas import phantom_latents, shared_atlas
+from fedspine.tasks._task import Outcome, Shared, Site, frozen_values, need
+from fedspine.tasks.atlas import phantom_latents, phantom_spread, shared_atlas
 
 MEASURES = ("encode",)
 FREEZES = True
@@ -139,7 +139,7 @@ class Tokens:
             ],
             "counts": {n: (site.sums["counts"][: self.number] / COUNTED).tolist() for n, site in sites.items()},
             "unlike": {n: float(site.sums["counts"][self.number].sum()) / COUNTED for n, site in sites.items()},
-            "score": score[:, 0].tolist(),
+            "score": score[:, 0].tolist() if self.encoder.scored else [None] * self.number,
             "columns": list(self.columns),
             "profiles": profiles.tolist(),
         }
@@ -177,12 +177,11 @@ class Tokens:
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return a map of phantoms under the trained encoder, where no `atlas` stage has made one of patients."""
     assert isinstance(model, Towers)
-    if shared_atlas(shared) is not None:
+    if shared_atlas(shared) is not None and any(s.task == "atlas" and s.of == stage.of for s in plan.stage):
         return {}
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     latents = phantom_latents(encode.task(plan, plan.find(stage.of), shared), model)
-    size = latents.shape[1]
-    spread = np.repeat((0.02 * np.cov(latents.T) + 1e-4 * np.eye(size))[None], len(latents), axis=0)
+    spread = np.repeat(phantom_spread(latents)[None], len(latents), axis=0)
     anchors = Anchors(latents, np.ones(len(latents)), spread)
     made = shared_map.fit(anchors, min(options.tokens, len(latents)), plan.seed, unit=True, points=POINTS)
     return {f"atlas.{key}": torch.from_numpy(np.asarray(value)) for key, value in made.arrays().items()}
@@ -201,10 +200,11 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
 
 def _before(shared: Shared, stage: Stage) -> Named | None:
     """Return the tokens of the run whose `tokens.safetensors` the stage's `initial` names."""
-    if not stage.initial or "frozen.places" not in shared:
+    if not stage.initial:
         return None
-    names = tuple(f"token-{int(number)}" for number in need(shared, "frozen.numbers").tolist())
-    return Named(names, need(shared, "frozen.places").double().numpy(), int(need(shared, "frozen.issued")))
+    places, numbers, issued = frozen_values(shared, stage, ("places", "numbers", "issued"))
+    names = tuple(f"token-{int(number)}" for number in numbers.tolist())
+    return Named(names, places.double().numpy(), int(issued))
 
 
 def as_numbers(placed: Placed) -> dict[str, Any]:

@@ -140,3 +140,28 @@ def test_poisson_sampling_takes_each_patient_at_the_rate_and_may_take_none() -> 
     assert any(not draw for draw in draws)
     assert len({len(draw) for draw in draws}) > 5
     assert poisson_sample(5, 1.0, generator) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_noise_is_as_fine_as_the_sum_that_it_covers(kind: torch.dtype) -> None:
+    """Coarser noise gives the sum away: less the true sum, a release is a draw of float32 to the last bit."""
+    told = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        terms = [[torch.from_numpy(random.normal(0, 0.1, 6)).to(kind)] for _ in range(8)]
+        total = PatientSum([torch.zeros(6, dtype=kind)], clip=1.0)
+        inside = bool(random.random() < 0.5)
+        for term in terms if inside else terms[1:]:
+            total.add(term)
+        (released,) = total.release(2.0, np.random.default_rng(10_000 + seed))
+
+        def drawn(candidate: list[list[Tensor]], released: Tensor = released) -> float:
+            """Return how far the noise that `candidate` implies lies from numbers of float32."""
+            other = PatientSum([torch.zeros(6, dtype=kind)], clip=1.0)
+            for term in candidate:
+                other.add(term)
+            noise = ((released - other.release(0.0, np.random.default_rng(0))[0]) / 2.0).double()
+            return float((noise - noise.float().double()).abs().max())
+
+        told += (drawn(terms) < drawn(terms[1:])) == inside
+    assert 60 < told < 140  # a fair coin: 100

@@ -210,7 +210,7 @@ def test_who_joins_late_changes_nobody_elses_features() -> None:
     plan = _plan(("T1", "T2"))
     first = _site_of((0.6, 1.0), (1.5, 3.0), 25, 0)
     shared = _finished(plan, _shared(8), {"one": first})["one"]
-    frozen = {key.replace("harmonise.", "frozen."): value for key, value in shared.items() if "harmonise." in key}
+    frozen = {f"frozen.{key}": value for key, value in shared.items() if "harmonise." in key}
     late = replace(plan, stage=(replace(plan.stage[0], initial="harmonise.safetensors"),))
     joined = _finished(late, {**_shared(8), **frozen}, {"new": _site_of((0.8,), (1.5,), 20, 7000)})["new"]
     for key in ("alpha", "beta", "sigma"):
