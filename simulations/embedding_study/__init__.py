@@ -1,0 +1,1 @@
+"""What the encoder keeps of scanners and of tumours."""
