@@ -82,19 +82,13 @@ def _residualised(places: Array, site: Labels, learned: Labels) -> Array:
 
 
 COLUMNS = (
-    *(
-        "features: scanner, linear",
-        "features: scanner, forest",
-        "embedding: scanner, linear",
-        "embedding: scanner, forest",
-    ),
-    *(
-        "class, linear",
-        "class, forest",
-        "class on unseen scanners, linear",
-        "class on unseen scanners, forest",
-        "score",
-    ),
+    *("features: scanner, linear", "forest"),
+    *("space: scanner, linear", "forest"),
+    *("embedding: scanner, linear", "forest"),
+    *("embedding, residualised: scanner, linear", "forest"),
+    *("class, linear", "forest"),
+    *("class on unseen scanners, linear", "forest"),
+    "score",
 )
 """Balanced accuracies of probes on held-out patients; rank correlation of the score that images tell with the truth."""
 

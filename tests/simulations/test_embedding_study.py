@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedspine.config import PrivacyPlan
+from fedspine.evaluation.folds import patient_folds
 from fedspine.plans.default import default_plan
 from simulations.embedding_study import fitting
 from simulations.embedding_study.fitting import ARMS, STAGES
@@ -24,8 +25,9 @@ def test_a_fold_probes_rows_space_and_embedding_of_held_out_patients(monkeypatch
     plan = replace(default_plan(), data=data, seed=3, privacy=PrivacyPlan("none"), stage=stages)
     group = people(plan, 12, 0)
     assert [int((group.site == site).sum()) for site in range(len(SEEN))] == [12] * len(SEEN)
-    train = [i for i in range(len(group.site)) if i % 4]
-    test = [i for i in range(len(group.site)) if not i % 4]
+    keys = [f"{site} {label}" for site, label in zip(group.site, group.label, strict=True)]
+    fold = patient_folds(keys, 3, seed=0)[0]
+    train, test = list(fold.train), list(fold.test)
     raw = one_fold(plan, ARMS[1], group, train, test, 0)
     found = one_fold(plan, ARMS[-1], group, train, test, 0)
     assert len(found) == len(COLUMNS)
