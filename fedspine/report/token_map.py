@@ -99,11 +99,16 @@ def read_tokens(metrics: Mapping[str, Any]) -> Tokens | None:
         anchors=read_points(rows(released, "anchors")),
         counts=counts,
         scores=series(released.get("score")),
-        points=read_points(rows(released, "points"))[:MOST_POINTS],
+        points=_thinned(read_points(rows(released, "points"))),
         unlike={str(site): number(value) or 0.0 for site, value in table(released, "unlike").items()},
         columns=tuple(str(name) for name in rows(released, "columns")),
         profiles=tuple(tuple(v or 0.0 for v in series(row)) for row in rows(released, "profiles")),
     )
+
+
+def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Return `MOST_POINTS` at most, evenly chosen: they come in the order of the map's anchors."""
+    return points[:: max(1, math.ceil(len(points) / MOST_POINTS))]
 
 
 def read_points(values: Sequence[Any]) -> tuple[Point, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from fedspine.errors import InputError
 from fedspine.report.pages import write_reports
+from fedspine.report.token_map import MOST_POINTS, read_tokens
 
 from .run_folder import SITES, write_run
 
@@ -99,6 +100,11 @@ def test_tokens_say_what_defines_them_and_what_is_unlike_all(tmp_path: Path) -> 
     assert "MKI67" in text
     assert "unlike anything seen" in text
     assert text.count('class="ground') > 50
+    many = [{"x": float(i), "y": 0.0, "token": i // 800} for i in range(4000)]
+    shown = read_tokens({"tokens": {"names": list("abcde"), "points": many}})
+    assert shown is not None
+    assert {point.token for point in shown.points} == set(range(5))
+    assert len(shown.points) <= MOST_POINTS
     own = (run / "sites" / SITES[0] / "report.html").read_text("utf-8")
     assert "80 % certain · score 0.40 (−0.30 to 1.10) by markers" in own
     assert own.count('class="patient unlike') == 1
