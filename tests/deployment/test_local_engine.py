@@ -48,7 +48,7 @@ def test_flwr_run_local_follows_its_page(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # Flower's own
 def test_the_bundle_is_small_and_holds_what_runs_and_nothing_else() -> None:
     bundle = build_fab_from_disk(ROOT)
-    assert len(bundle) < 2_500_000  # Flower takes 10 MB; two files of weights and the template are most of it
+    assert len(bundle) < 3_000_000  # Flower takes 10 MB; two files of weights and the template are most of it
     names = zipfile.ZipFile(io.BytesIO(bundle)).namelist()
     assert {"client/app.py", "server/app.py", "fedspine/plans/default.toml", "LICENSE"} <= set(names)
     assert {name.split("/")[0] for name in names} == {
