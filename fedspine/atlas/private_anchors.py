@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
-from fedspine.atlas.principal import full, upper
 from fedspine.errors import InputError
+from fedspine.harmony.space import square, triangle
 
 Array = NDArray[np.float64]
 
@@ -126,8 +126,8 @@ def term(latent: Array, asked: Query) -> dict[str, Array]:
 
     Privacy: it reads this patient's latent (latent,) and the public query. One row of each array is not zero: the count
     (of length `COUNT`), the displacement from the nearest centre clipped to the reach and divided by it (at most
-    `SHIFT`), and its products (at most `SPREAD`, see `principal.upper`). Their squares add up to 1 at most, whatever
-    the latent is. Another patient changes neither the nearest centre nor the scale.
+    `SHIFT`), and its products (at most `SPREAD`, see `harmony.space.triangle`). Their squares add up to 1 at most,
+    whatever the latent is. Another patient changes neither the nearest centre nor the scale.
     """
     apart = latent - asked.centres
     nearest = int((apart**2).sum(1).argmin())
@@ -135,7 +135,7 @@ def term(latent: Array, asked: Query) -> dict[str, Array]:
     result = zeros(asked)
     result["count"][nearest] = COUNT
     result["shift"][nearest] = SHIFT * scaled
-    result["spread"][asked.groups[nearest]] = SPREAD * upper(np.outer(scaled, scaled))
+    result["spread"][asked.groups[nearest]] = SPREAD * triangle(np.outer(scaled, scaled))
     return result
 
 
@@ -205,7 +205,7 @@ def _spreads(asked: Query, sums: Mapping[str, Array], counts: Array, shift: Arra
     heads, latent = np.maximum(counts, 0.0), shift.shape[1]
     members = np.eye(int(asked.groups.max()) + 1)[asked.groups]  # (anchor, group)
     patients = np.maximum(members.T @ heads, 1e-9)
-    moments = np.stack([full(row, latent) for row in sums["spread"]]) * asked.reach**2 / SPREAD
+    moments = np.stack([square(row, latent) for row in sums["spread"]]) * asked.reach**2 / SPREAD
     between = np.einsum("ag,a,ai,aj->gij", members, heads, shift, shift)
     within = moments - between
     pooled = _positive(within.sum(0) / max(float(patients.sum()), 1.0))

@@ -83,10 +83,10 @@ def space_term(values: Array, known: Array, *, bounded: bool) -> dict[str, Array
     """
     z = np.where(known > 0, values, 0.0)
     if not bounded:
-        return {"first": z, "outer": _triangle(np.outer(z, z))}
+        return {"first": z, "outer": triangle(np.outer(z, z))}
     z = z / _radius(len(z))
     z = z / max(1.0, float(np.linalg.norm(z)))
-    return {"first": math.sqrt(1 - OUTER**2) * z, "outer": OUTER * _triangle(np.outer(z, z))}
+    return {"first": math.sqrt(1 - OUTER**2) * z, "outer": OUTER * triangle(np.outer(z, z))}
 
 
 def space_sums(released: Mapping[str, Array], patients: int, noise_multiplier: float | None = None) -> SpaceSums:
@@ -99,12 +99,12 @@ def space_sums(released: Mapping[str, Array], patients: int, noise_multiplier: f
     """
     size = len(released["first"])
     if noise_multiplier is None:
-        return SpaceSums(patients, released["first"], _square(released["outer"], size))
+        return SpaceSums(patients, released["first"], square(released["outer"], size))
     first, outer = _radius(size) / math.sqrt(1 - OUTER**2), _radius(size) ** 2 / OUTER
     return SpaceSums(
         patients,
         released["first"] * first,
-        _square(released["outer"] * outer, size),
+        square(released["outer"] * outer, size),
         noise_multiplier * first,
         noise_multiplier * outer,
     )
@@ -179,13 +179,18 @@ def _radius(features: int) -> float:
     return RADIUS * math.sqrt(features)
 
 
-def _triangle(matrix: Array) -> Array:
+def triangle(matrix: Array) -> Array:
+    """Return the upper triangle (entry,) of a symmetric (n, n), off-diagonal entries times √2.
+
+    So a triangle's Euclidean norm is the matrix's Frobenius norm, and noise costs half as much off the diagonal.
+    """
     weights = np.where(np.eye(len(matrix)) > 0, 1.0, math.sqrt(2))
     return np.asarray((matrix * weights)[np.triu_indices(len(matrix))])
 
 
-def _square(triangle: Array, size: int) -> Array:
+def square(entries: Array, size: int) -> Array:
+    """Return the symmetric (size, size) that `triangle` made an array from."""
     upper = np.zeros((size, size))
-    upper[np.triu_indices(size)] = triangle
+    upper[np.triu_indices(size)] = entries
     upper /= np.where(np.eye(size) > 0, 1.0, math.sqrt(2))
     return np.asarray(upper + np.triu(upper, 1).T)

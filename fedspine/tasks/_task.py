@@ -6,8 +6,8 @@ such as phantom anchors it also offers `public(plan, stage, shared, model)`, whi
 stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says
 `REPEATS = True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones,
 and the task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a
-dataclass `Options`. Nothing is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists
-the files here.
+dataclass `Options`; `check(plan, stage)`, where there is one, refuses what cannot be before anything is spent. Nothing
+is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
 """
 
 from __future__ import annotations

@@ -163,7 +163,9 @@ class Standardise:
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Return the phantoms' mean and deviation per column, and their mean histogram of every contrast."""
+    """Return the phantoms' mean and deviation per column; for landmarks their mean histogram of every contrast too."""
+    if not check(plan, stage).landmarks:
+        return prior(plan)
     anchors = phantoms(plan, COUNT, purpose=0)
     histograms = torch.stack([histogram_term(one.images, one.present) for one in anchors])
     return {**prior(plan), "prior.histogram": histograms.mean(0)}

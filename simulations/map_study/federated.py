@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from fedspine.atlas import private_anchors, shared_map
 from fedspine.atlas.placing import Placed, place
-from fedspine.atlas.principal import MOST, principal, project
-from fedspine.atlas.principal import term as product_term
-from fedspine.atlas.principal import zeros as product_zeros
 from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.accounting import epsilon_rdp
 from fedspine.privacy.calibrate import calibrate, stage_event
 from fedspine.privacy.patient_sum import PatientSum, noise_generator
 from simulations.map_study.cohort import SITES, Cohort
+from simulations.map_study.principal import MOST, principal, project
+from simulations.map_study.principal import term as product_term
+from simulations.map_study.principal import zeros as product_zeros
 
 Array = NDArray[np.float64]
 Terms = Mapping[str, Array]

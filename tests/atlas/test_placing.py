@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedspine.atlas.placing import Placed, SharedMap, from_arrays, place, reach_of
-from fedspine.atlas.principal import Array
+from fedspine.atlas.private_anchors import Array
 from fedspine.errors import InputError
 
 LATENT, TOKENS = 8, 6

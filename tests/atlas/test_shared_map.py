@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from fedspine.atlas import shared_map
 from fedspine.atlas.placing import from_arrays, place
-from fedspine.atlas.principal import Array
-from fedspine.atlas.private_anchors import Anchors
+from fedspine.atlas.private_anchors import Anchors, Array
 from fedspine.errors import InputError
 
 LATENT = 5

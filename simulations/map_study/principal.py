@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.errors import InputError
+from fedspine.harmony.space import square, triangle
 
 Array = NDArray[np.float64]
 
@@ -35,25 +36,6 @@ class Principal:
     variance: Array
 
 
-def upper(square: Array) -> Array:
-    """Return the upper triangle (entry,) of a symmetric (n, n), off-diagonal entries times √2.
-
-    So a triangle's Euclidean norm is the matrix's Frobenius norm, and noise costs half as much off the diagonal.
-    """
-    rows, columns = np.triu_indices(len(square))
-    result: Array = square[rows, columns] * np.where(rows == columns, 1.0, math.sqrt(2))
-    return result
-
-
-def full(triangle: Array, size: int) -> Array:
-    """Return the symmetric (size, size) that `upper` made `triangle` from."""
-    rows, columns = np.triu_indices(size)
-    square = np.zeros((size, size))
-    square[rows, columns] = triangle / np.where(rows == columns, 1.0, math.sqrt(2))
-    result: Array = square + np.triu(square, 1).T
-    return result
-
-
 def zeros(columns: int) -> dict[str, Array]:
     """Return the names and shapes of a term: `products` (column·(column + 1) / 2,)."""
     return {"products": np.zeros(columns * (columns + 1) // 2)}
@@ -67,7 +49,7 @@ def term(row: Array) -> dict[str, Array]:
     """
     bound = math.sqrt(len(row))
     scaled = row / max(bound, float(np.linalg.norm(row)))
-    return {"products": upper(np.outer(scaled, scaled))}
+    return {"products": triangle(np.outer(scaled, scaled))}
 
 
 def principal(products: Array, columns: int, patients: int, noise_sd: float, most: int = MOST) -> Principal:
@@ -85,7 +67,7 @@ def principal(products: Array, columns: int, patients: int, noise_sd: float, mos
     """
     if patients < 1:
         raise InputError("principal components must come from patients", "none", "wait until sites bring some")
-    values, vectors = np.linalg.eigh(full(products, columns))
+    values, vectors = np.linalg.eigh(square(products, columns))
     values, vectors = values[::-1], vectors[:, ::-1]
     edge = noise_sd * math.sqrt(2 * columns) + (float(np.median(values)) if noise_sd else 0.0)
     kept = max(2, int((values[:most] > edge).sum()))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspine.atlas.principal import Array, full, principal, project, term, upper, zeros
 from fedspine.errors import InputError
+from fedspine.harmony.space import square, triangle
+from simulations.map_study.principal import Array, principal, project, term, zeros
 
 COLUMNS = 12
 
@@ -40,10 +41,10 @@ def test_what_leaves_has_no_patient_axis() -> None:
 
 
 def test_a_triangle_keeps_the_norm_and_gives_the_matrix_back() -> None:
-    square = rows(COLUMNS)
-    square = square + square.T
-    assert np.linalg.norm(upper(square)) == pytest.approx(np.linalg.norm(square))
-    np.testing.assert_allclose(full(upper(square), COLUMNS), square, atol=1e-12)
+    matrix = rows(COLUMNS)
+    matrix = matrix + matrix.T
+    assert np.linalg.norm(triangle(matrix)) == pytest.approx(np.linalg.norm(matrix))
+    np.testing.assert_allclose(square(triangle(matrix), COLUMNS), matrix, atol=1e-12)
 
 
 def test_exact_sums_give_the_directions_of_largest_spread_with_a_stable_sign() -> None:
