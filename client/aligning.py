@@ -16,6 +16,7 @@ from torch import Tensor
 
 from client.hospital import Hospital
 from fedspine.config import Plan
+from fedspine.errors import InputError
 from fedspine.harmony.alignment import alignment_of
 from fedspine.phantom.scanner import Protocol
 from fedspine.tasks.align import PARTS, material
@@ -29,6 +30,12 @@ TRAIN_MS = {"T2": 180.0}
 USUAL_B = {"ADC": 800.0, "DWI": 800.0}
 """b-value where the header of an ADC map does not tell it."""
 
+UNTOLD = InputError(
+    "a scanner is aligned by echo and repetition time of every contrast",
+    "a contrast without one",
+    "see that headers or sidecars hold them",
+)
+
 Maps = dict[int, dict[str, Tensor]]
 """Number of a scanner to the arrays of `harmony.alignment`."""
 
@@ -40,7 +47,10 @@ def maps_of(hospital: Hospital, plan: Plan, shared: Mapping[str, Tensor]) -> Map
     found: Maps = {}
     for number, protocols in enumerate(hospital.protocols(plan)):
         count = int(shared["align.patients"][number])
-        if not count or set(protocols.times) != set(plan.data.contrasts):
+        if not count:
+            continue
+        if set(protocols.times) != set(plan.data.contrasts):
+            hospital.note_error("", "scanner-not-aligned", UNTOLD)
             continue
         times = {
             name: Protocol(echo, repetition, inversion, TRAIN_MS.get(name, 0.0), b_value or USUAL_B.get(name))

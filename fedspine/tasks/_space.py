@@ -14,6 +14,7 @@ from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.harmony.space import Space as Found
 from fedspine.harmony.space import SpaceSums, batch_shift, fit_space, space_sums, space_term
+from fedspine.tasks._scanners import of_scanner
 from fedspine.tasks._task import Outcome, Site
 
 
@@ -46,10 +47,7 @@ class Space:
             return None
         values, known = (one[: len(self.names)].double() for one in patient.harmonised)
         own = space_term(((values - self.alpha) / self.sigma).numpy(), known.numpy(), bounded=not self.exact)
-        result = self.zeros()
-        for part, value in own.items():
-            result[part][patient.batch] = torch.from_numpy(np.asarray(value))
-        return result
+        return of_scanner(self.zeros(), patient.batch, own)
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return `centre` (feature,), `axes` (axis, feature), `axis_variance` (axis,), in pooled deviations."""

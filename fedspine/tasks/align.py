@@ -23,6 +23,7 @@ from fedspine.harmony.fields import roles
 from fedspine.harmony.scanner_sum import centred_term
 from fedspine.phantom.scanner import EVERY_CONTRAST, SCANNERS
 from fedspine.strict import build
+from fedspine.tasks._scanners import of_scanner
 from fedspine.tasks._task import Outcome, Shared, Site, need
 
 MEASURES = ()
@@ -58,10 +59,7 @@ class Align:
         if patient.batch < 0:
             return None
         own = centred_term(patient.images, patient.present, self.part, self.centre)
-        term = self.zeros()
-        for part in PARTS:
-            term[part][patient.batch] = own[part]
-        return term
+        return of_scanner(self.zeros(), patient.batch, own)
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return to each site the sums of its own scanners, and the noise in them."""

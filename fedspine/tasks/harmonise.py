@@ -29,6 +29,7 @@ from fedspine.harmony.features import PER_CONTRAST, features, intensity_names
 from fedspine.harmony.moments import BatchSums, from_parts, term, zeros
 from fedspine.harmony.onboarding import LEAST_SCANNERS, fit_acquisition
 from fedspine.strict import build
+from fedspine.tasks._scanners import of_scanner
 from fedspine.tasks._space import Space
 from fedspine.tasks._task import Outcome, Shared, Site, frozen_values, need
 
@@ -103,10 +104,7 @@ class Harmonise:
             own = {part: math.sqrt(1 - share**2) * value for part, value in own.items()}
         if share:
             own["settings"] = share * settings.settings_term(patient.scanners)
-        result = self.zeros()
-        for part, value in own.items():
-            result[part][patient.batch] = torch.from_numpy(np.asarray(value))
-        return result
+        return of_scanner(self.zeros(), patient.batch, own)
 
     def finish(self, sites: Mapping[str, Site], noise_sd: float) -> Outcome:
         """Return what all scanners share, and the effect of each of a site's own."""
