@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fedspine.errors import EgressBlocked
-from fedspine.privacy.ledger import FIRST, append, chained, locked, read_chain
+from fedspine.privacy.chain import FIRST, append, chained, locked, read_chain
 from fedspine.wire import NUMBERS_OF, Schema, check, digest
 
 

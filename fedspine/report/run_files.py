@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from fedspine.errors import InputError, PrivacyError
-from fedspine.privacy.ledger import read_chain
+from fedspine.privacy.chain import read_chain
 from fedspine.report.wording import number
 
 FORMAT = 1

@@ -25,7 +25,8 @@ from fedspine.errors import ConfigError, EgressBlocked, PrivacyError, Refused
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
 from fedspine.privacy.accounting import Event
-from fedspine.privacy.ledger import Entry, paid_by, read_chain
+from fedspine.privacy.chain import read_chain
+from fedspine.privacy.ledger import Entry, paid_by
 from fedspine.site_file import Site
 from fedspine.wire import STAGE, Schema, digest
 

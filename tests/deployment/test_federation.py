@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedspine.privacy.ledger import Ledger, read_chain
+from fedspine.privacy.chain import read_chain
+from fedspine.privacy.ledger import Ledger
 
 from .rehearsal import BIN, PAGES, Desk, assert_same_model, blocks_of, free_port, in_process, last_status, wait_for_port
 

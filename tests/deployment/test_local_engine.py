@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
-from fedspine.privacy.ledger import read_chain
+from fedspine.privacy.chain import read_chain
 
 from .rehearsal import BIN, PAGES, ROOT, Desk, assert_same_model, blocks_of, free_port, in_process, last_status
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from fedspine.privacy.ledger import FIRST, chained
+from fedspine.privacy.chain import FIRST, chained
 
 SITES = ("site-1", "site-2", "site-3", "site-4")
 CONTRASTS = ("T1", "T1c", "T2", "STIR", "ADC")

@@ -13,7 +13,8 @@ import pytest
 
 from fedspine.config import load_plan
 from fedspine.phantom.writer import write_consortium
-from fedspine.privacy.ledger import Ledger, read_chain
+from fedspine.privacy.chain import read_chain
+from fedspine.privacy.ledger import Ledger
 from simulations.consortium import Simulation, open_consortium, simulate
 
 PLAN = """

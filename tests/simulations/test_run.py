@@ -14,7 +14,8 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import load_plan, plan_text
 from fedspine.errors import FedspineError, InputError
 from fedspine.privacy.accounting import epsilon_rdp
-from fedspine.privacy.ledger import Ledger, read_chain
+from fedspine.privacy.chain import read_chain
+from fedspine.privacy.ledger import Ledger
 from fedspine.tasks import segment
 from server.vault import Vault
 from simulations.consortium import Simulation, simulate
