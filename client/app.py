@@ -10,17 +10,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.egress import Gate
 from client.hospital import Hospital
+from client.masked import answer_masked, offer_key
+from client.orders import read_enrolment, read_order, read_secure, stage_of
 from client.policy import CODES
-from client.rounds import Answer, Order, answer, enrol
-from fedspine.config import Plan, load_plan
+from client.rounds import answer, enrol
+from client.work import Answer
 from fedspine.errors import BudgetSpent, ConfigError, EgressBlocked, InputError, PrivacyError, Refused
 from fedspine.phantom.embedded import embedded_sites
-from fedspine.wire import ARRAYS, NUMBERS, ORDER, SHARED
+from fedspine.wire import ARRAYS, NUMBERS
 
 ERROR_CODE = 100
 """Flower's numeric code of every refusal; the reason holds the word."""
@@ -32,11 +34,36 @@ def build_app(hospital_of: Callable[[Context], Hospital]) -> ClientApp:
 
     @app.query("enrol")
     def _enrol(message: Message, context: Context) -> Message:
-        return _guarded(message, context, hospital_of, lambda hospital: enrol(hospital, _plan(message)))
+        return _guarded(
+            message,
+            context,
+            hospital_of,
+            lambda hospital: enrol(hospital, read_enrolment(message, hospital.policy())),
+        )
 
     @app.train("stage")
     def _stage(message: Message, context: Context) -> Message:
-        return _guarded(message, context, hospital_of, lambda hospital: answer(hospital, _order(message)))
+        return _guarded(
+            message, context, hospital_of, lambda hospital: answer(hospital, read_order(message, hospital.policy()))
+        )
+
+    @app.query("keys")
+    def _keys(message: Message, context: Context) -> Message:
+        return _guarded(
+            message,
+            context,
+            hospital_of,
+            lambda hospital: offer_key(hospital, *read_secure(message, hospital.policy())),
+        )
+
+    @app.train("masked")
+    def _masked(message: Message, context: Context) -> Message:
+        return _guarded(
+            message,
+            context,
+            hospital_of,
+            lambda hospital: answer_masked(hospital, *read_secure(message, hospital.policy())),
+        )
 
     return app
 
@@ -88,13 +115,10 @@ def _guarded(
         code = _code(error)
         if hospital is not None:
             with suppress(Exception):  # a full disk must not turn into a text that leaves
-                hospital.note_error(_stage_of(message), code, error)
-                Gate(hospital.egress_log).refuse(_stage_of(message), code)
+                stage = stage_of(message)
+                hospital.note_error(stage, code, error)
+                Gate(hospital.egress_log).refuse(stage, code)
         return Message(Error(ERROR_CODE, code), reply_to=message)
-
-
-def _stage_of(message: Message) -> str:
-    return str(message.content[ORDER].get("stage", "")) if message.has_content() and ORDER in message.content else ""
 
 
 def _code(error: Exception) -> str:
@@ -108,24 +132,6 @@ def _code(error: Exception) -> str:
     if isinstance(error, Refused) and error.code in CODES:
         return error.code
     return next((code for kind, code in kinds if isinstance(error, kind)), "failed")
-
-
-def _plan(message: Message) -> Plan:
-    return load_plan(str(message.content[ORDER]["plan"]))
-
-
-def _order(message: Message) -> Order:
-    order, arrays, shared = message.content[ORDER], message.content[ARRAYS], message.content[SHARED]
-    assert isinstance(order, ConfigRecord)
-    assert isinstance(arrays, ArrayRecord)
-    assert isinstance(shared, ArrayRecord)
-    return Order(
-        plan=_plan(message),
-        stage=str(order["stage"]),
-        round=int(str(order["round"])),
-        arrays=arrays.to_torch_state_dict(),
-        shared=shared.to_torch_state_dict(),
-    )
 
 
 def _packed(result: Answer, message: Message) -> Message:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from client.limits import Limit
 from fedspine.errors import EgressBlocked
-from fedspine.privacy.chain import FIRST, append, chained, locked, read_chain
+from fedspine.privacy.chain import extend
 from fedspine.wire import NUMBERS_OF, Schema, check, digest
+
+WHAT = "the egress log"
 
 
 class Gate:
@@ -34,6 +37,10 @@ class Gate:
         round_number: int,
         mechanism: str,
         cost: str,
+        plan: str = "",
+        ledger: str = "",
+        limit: Limit | None = None,
+        largest: int | None = None,
     ) -> None:
         """Return if the message may leave, after its line is on disk.
 
@@ -46,32 +53,41 @@ class Gate:
             round_number: counted from 1; 0 at enrolment.
             mechanism: such as `gaussian`, `none`, or `public` for what tells of no patient.
             cost: the ledger's event in words.
+            plan: its digest.
+            ledger: hash of the ledger's line that paid for the release; empty for what tells of no patient.
+            limit: what the mechanism can have made; see `client.limits`.
+            largest: the most bytes that a message may have.
 
         Raises:
-            EgressBlocked: if anything is not in the schema; the log then says that a message was stopped.
+            EgressBlocked: if anything is not in the schema, or beyond a limit; the log says that a message was stopped.
         """
-        line = {"stage": stage, "round": round_number, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+        line = {"stage": stage, "round": round_number, "plan": plan, "ledger": ledger}
+        fingerprint, size = digest(arrays)
+        size += 8 * len(numbers)
         try:
             check(arrays, schema)
-            if not numbers.keys() <= NUMBERS_OF[kind]:
-                raise EgressBlocked("a message may hold only the numbers of its kind; found another; nothing was sent")
-            if any(value != value or abs(value) == float("inf") for value in numbers.values()):
-                raise EgressBlocked("a number must be finite; found another; nothing was sent")
+            _check_numbers(numbers, kind)
+            if largest is not None and size > largest:
+                raise EgressBlocked("a message must not be larger than the site allows; found more; nothing was sent")
+            if limit is not None:
+                limit(arrays, numbers)
         except EgressBlocked:
             self._write({**line, "digest": "", "bytes": 0, "mechanism": "stopped", "cost": ""})
             raise
-        fingerprint, size = digest(arrays)
-        size += 8 * len(numbers)
         self._write({**line, "digest": fingerprint, "bytes": size, "mechanism": mechanism, "cost": cost})
 
     def refuse(self, stage: str, code: str) -> None:
         """Log that a code left in place of an answer."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = {"stage": stage, "round": 0, "time": now, "digest": "", "bytes": 0}
+        line = {"stage": stage, "round": 0, "plan": "", "ledger": "", "digest": "", "bytes": 0}
         self._write({**line, "mechanism": "refusal", "cost": code})
 
     def _write(self, line: dict[str, object]) -> None:
-        with locked(self._log) as file:
-            file.seek(0)
-            lines = read_chain(file.read(), "the egress log")
-            append(file, chained(line, lines[-1]["hash"] if lines else FIRST))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        extend(self._log, {**line, "time": now}, WHAT)
+
+
+def _check_numbers(numbers: Mapping[str, float], kind: str) -> None:
+    if not numbers.keys() <= NUMBERS_OF[kind]:
+        raise EgressBlocked("a message may hold only the numbers of its kind; found another; nothing was sent")
+    if any(type(value) is not float or value != value or abs(value) == float("inf") for value in numbers.values()):
+        raise EgressBlocked("a number must be a finite one; found something else; nothing was sent")

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from client.approvals import Approvals
 from client.roll import Protocols, read_roll, roll_of, write_roll
 from fedspine.cohort.cache import first_writable
 from fedspine.cohort.patient import Patient
@@ -26,6 +27,20 @@ from fedspine.config import Plan
 from fedspine.errors import FedspineError, Refused, SeriesError
 from fedspine.privacy.ledger import Ledger
 from fedspine.site_file import Site, load_site
+
+LONGEST_TEXT = 1000
+"""Characters kept of an error's text, which may quote a plan that anybody sent."""
+
+UNLIMITED = Site(
+    allow_no_privacy=True,
+    max_epsilon=float("inf"),
+    max_delta=1.0,
+    minimum_cohort=1,
+    max_message_bytes=2**40,
+    max_rounds_a_day=10**9,
+    max_repeats=10**9,
+)
+"""The policy of a simulated site that has no `site.toml`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,11 @@ class Hospital:
         return Ledger(self.state / "ledger.jsonl")
 
     @property
+    def approvals(self) -> Approvals:
+        """The site's record of plans."""
+        return Approvals(self.state / "approvals.jsonl")
+
+    @property
     def egress_log(self) -> Path:
         """The site's egress log."""
         return self.state / "egress.jsonl"
@@ -82,16 +102,16 @@ class Hospital:
     def policy(self) -> Site:
         """Return `site.toml`; a simulation without one puts no limit of its own."""
         if self.simulated and not (self.folder / "site.toml").exists():
-            return Site(allow_no_privacy=True, max_epsilon=float("inf"), max_delta=1.0, minimum_cohort=1)
+            return UNLIMITED
         return load_site(self.folder)
 
     def noise_seed(self, policy: Site, plan: Plan) -> int | None:
-        """Return the seed of sampling and noise: `None`, the system's entropy, unless this is a test or simulation.
+        """Return the seed of sampling and noise: `None`, the system's entropy, unless patients are played.
 
-        A plan's seed is known to the server, which could subtract noise drawn from it, so it counts only where server
-        and hospital are played on one machine.
+        They are in a simulation, and where `site.toml` says `rehearsal`. A plan's seed is known to the server, which
+        could subtract noise drawn from it, so it counts only where server and hospital are played on one machine.
         """
-        if policy.seed is not None:
+        if policy.rehearsal and policy.seed is not None:
             return policy.seed
         return plan.seed if self.simulated else None
 
@@ -200,7 +220,7 @@ class Hospital:
             "frames": frames,
         }
         if isinstance(error, FedspineError):
-            line["text"] = str(error)
+            line["text"] = str(error)[:LONGEST_TEXT]
         self.state.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.state / "errors.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:

@@ -4,61 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from client.aligning import maps_of
 from client.egress import Gate
 from client.hospital import Hospital
+from client.identity import identity
+from client.limits import sum_limit, weights_limit
 from client.policy import admit
-from fedspine.cohort.prepared import mapped
-from fedspine.config import Plan, Stage
-from fedspine.errors import ConfigError
-from fedspine.harmony.apply import harmonised
+from client.work import Answer, Order, book, pass_gate, prepare
+from fedspine.config import Plan
+from fedspine.errors import Refused
 from fedspine.privacy.accounting import Event
-from fedspine.privacy.ledger import Entry
 from fedspine.privacy.patient_sum import noise_generator, public_generator
-from fedspine.site_file import Site
 from fedspine.tasks._checks import check_tasks
-from fedspine.tasks._rounds import Strength, measure, optimiser_of, set_rate, train_round
-from fedspine.tasks._task import Measured, Trained, load_weights, make, travels
-from fedspine.wire import ENROL, SCANNERS, STAGE, Schema, schema_of
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the server asks for.
-
-    Args:
-        plan: the agreed plan.
-        stage: the stage's name.
-        round: counted from 1.
-        arrays: weights, by name.
-        shared: released and public values, by name.
-    """
-
-    plan: Plan
-    stage: str
-    round: int
-    arrays: Mapping[str, Tensor]
-    shared: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What may leave: arrays and numbers that have passed the gate."""
-
-    arrays: Mapping[str, Tensor]
-    numbers: Mapping[str, float]
+from fedspine.tasks._rounds import measure, optimiser_of, set_rate, train_round
+from fedspine.tasks._task import Measured, Trained, travels
+from fedspine.tasks._together import is_one_sum
+from fedspine.wire import ENROL, SCANNERS, STAGE, schema_of
 
 
 def enrol(hospital: Hospital, plan: Plan) -> Answer:
     """Return how many patients the site brings to each fold; these counts are public by agreement."""
-    check_tasks(plan)
     policy = hospital.policy()
+    hospital.approvals.permit(plan, policy)
+    check_tasks(plan)
     enrolment = hospital.enrol(plan)
     sides = enrolment.sides
     for stage in plan.stage:
@@ -68,8 +40,21 @@ def enrol(hospital: Hospital, plan: Plan) -> Answer:
     numbers |= dict(zip(SCANNERS, map(float, enrolment.scanners), strict=True))
     if hospital.partition is not None:
         numbers["partition"] = float(hospital.partition)
-    gate = Gate(hospital.egress_log)
-    gate.pass_through({}, numbers, kind=ENROL, schema={}, stage="", round_number=0, mechanism="public", cost="none")
+    if plan.privacy.sums == "secure":
+        numbers["roster"] = float(identity(hospital).number)
+    hospital.approvals.enrol(plan, len(hospital.ledger.entries()))
+    Gate(hospital.egress_log).pass_through(
+        {},
+        numbers,
+        kind=ENROL,
+        schema={},
+        stage="",
+        round_number=0,
+        mechanism="public",
+        cost="none",
+        plan=plan.digest(),
+        largest=policy.max_message_bytes,
+    )
     return Answer({}, numbers)
 
 
@@ -78,73 +63,34 @@ def answer(hospital: Hospital, order: Order) -> Answer:
 
     The release is booked before it is computed, and it is computed once: what leaves is the noised sum or the network
     that noised steps made.
+
+    Raises:
+        Refused: `masks-missing`, if by the plan the server is to see no site's sum; see `client.masked`.
     """
-    check_tasks(order.plan)
-    plan, stage = order.plan, order.plan.find(order.stage)
-    policy = hospital.policy()
-    hospital.use_threads(policy)
-    sides = hospital.patients(plan)
-    admit(plan, stage, policy, sum(map(len, sides.values())))
-    if not 1 <= order.round <= stage.rounds:
-        raise ConfigError("a round must be one of the stage's", "another", "send the rounds that the plan names")
-    task, device = _task(order, policy)
-    strength = Strength.of(plan, stage)
-    maps = maps_of(hospital, plan, order.shared)
-    patients = mapped(sides[stage.fold], lambda patient: harmonised(patient, order.shared, maps))
-    model = _loaded(hospital, task, order, device) if isinstance(task, Trained) else None
-    schema = schema_of(task, model)
-    seed = hospital.noise_seed(policy, plan)
-    noise = noise_generator(seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
-
-    def note(error: Exception) -> None:
-        hospital.note_error(stage.name, "patient-skipped", error)
-
-    _book(hospital, order, strength, policy, seed)
-    numbers = {"patients": float(len(patients))}
+    work = prepare(hospital, order)
+    plan, stage, task, model = order.plan, work.stage, work.task, work.model
+    if is_one_sum(plan, stage, task):
+        raise Refused("masks-missing")
+    strength, patients = work.strength, work.patients
+    noise = noise_generator(work.seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
     if isinstance(task, Trained) and model is not None:
         optimiser = _optimiser(hospital, order, task, model)
+        limit = weights_limit(task, model, optimiser, stage, strength, len(patients), order.round)
+    else:
+        limit = sum_limit(strength, len(patients))
+    schema, event = schema_of(task, model), Event(strength.noise_multiplier, stage.sample_rate, stage.steps)
+    paid = book(hospital, work, event)
+    numbers = {"patients": float(len(patients))}
+    if isinstance(task, Trained) and model is not None:
         draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
-        numbers["loss"] = train_round(task, model, optimiser, patients, stage, strength, noise, draws, note)
+        numbers["loss"] = train_round(task, model, optimiser, patients, stage, strength, noise, draws, work.note)
         _keep_optimiser(hospital, order, optimiser)
         arrays = _kept_at_home(hospital, order, task, model)
     else:
         assert isinstance(task, Measured)
-        arrays = measure(task, patients, strength, noise, note)
-    _pass_gate(hospital, order, schema, arrays, numbers)
+        arrays = measure(task, patients, strength, noise, work.note)
+    pass_gate(hospital, work, STAGE, schema, arrays, numbers, event, paid, limit)
     return Answer(arrays, numbers)
-
-
-def _task(order: Order, policy: Site) -> tuple[Trained | Measured, torch.device]:
-    """Return the stage's task and where it trains: the site's device, for networks of images.
-
-    Raises:
-        ConfigError: if `site.toml` names a device that is not here.
-    """
-    plan, stage = order.plan, order.plan.find(order.stage)
-    task, device = make(plan, stage, order.shared, order.arrays), torch.device(policy.device)
-    if device.type == "cpu" or not isinstance(task, Trained) or getattr(task, "on_cpu", False):
-        return task, torch.device("cpu")
-    if (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError("device in site.toml must be here", "no such device", 'write device = "cpu", or mend CUDA')
-    moved = {key: value.to(device) for key, value in order.shared.items()}
-    return make(plan, stage, moved, order.arrays), device
-
-
-def _loaded(hospital: Hospital, task: Trained, order: Order, device: torch.device) -> nn.Module:
-    """Return the stage's network with the order's weights; what cannot be carried out fails before it costs."""
-    model = task.build().to(device)
-    load_weights(model, {**order.arrays, **_own_weights(hospital, order)})
-    task.private_parameters(model)
-    return model
-
-
-def _own_weights(hospital: Hospital, order: Order) -> dict[str, Tensor]:
-    """Return the weights that this site kept for itself in the round before, such as its critic's."""
-    file = hospital.own_file(order.plan, order.stage)
-    if order.round == 1 or not file.exists():
-        return {}
-    kept: dict[str, Tensor] = torch.load(file, weights_only=True)
-    return kept
 
 
 def _kept_at_home(hospital: Hospital, order: Order, task: Trained, model: nn.Module) -> dict[str, Tensor]:
@@ -185,44 +131,3 @@ def _write(file: Path, state: Mapping[str, object]) -> None:
     partial = file.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, file)
-
-
-def _event(stage: Stage, strength: Strength) -> Event:
-    return Event(strength.noise_multiplier, stage.sample_rate, stage.steps)
-
-
-def _book(hospital: Hospital, order: Order, strength: Strength, policy: Site, seed: int | None) -> None:
-    plan, stage = order.plan, order.plan.find(order.stage)
-    entry = Entry(
-        stage=stage.name,
-        round=order.round,
-        fold=stage.fold,
-        split=hospital.division(plan),
-        event=_event(stage, strength),
-        clip=stage.clip,
-        plan=plan.digest(),
-        noise="os entropy" if seed is None else "fixed seed",
-    )
-    cap = float("inf") if plan.privacy.mechanism == "none" else policy.max_epsilon
-    hospital.ledger.book(entry, max_epsilon=cap, delta=plan.privacy.delta)
-
-
-def _pass_gate(
-    hospital: Hospital,
-    order: Order,
-    schema: Schema,
-    arrays: Mapping[str, Tensor],
-    numbers: Mapping[str, float],
-) -> None:
-    stage = order.plan.find(order.stage)
-    event = _event(stage, Strength.of(order.plan, stage))
-    Gate(hospital.egress_log).pass_through(
-        arrays,
-        numbers,
-        kind=STAGE,
-        schema=schema,
-        stage=stage.name,
-        round_number=order.round,
-        mechanism=order.plan.privacy.mechanism,
-        cost=f"σ={event.noise_multiplier:g}, q={event.sample_rate:g}, {event.count} times",
-    )

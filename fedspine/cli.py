@@ -17,7 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
+from fedspine.commands.audit import audit_command
+from fedspine.commands.egress import egress_app
 from fedspine.commands.judge import sheet_command, stress_command
+from fedspine.commands.plan import plan_app
+from fedspine.commands.site import site_app
 from fedspine.config import Plan, Stage, load_plan
 from fedspine.errors import FedspineError, InputError
 from fedspine.site_file import load_site
@@ -218,6 +222,10 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 app.command("sheet")(sheet_command)
 app.command("stress")(stress_command)
+app.add_typer(plan_app, name="plan")
+app.command("audit")(audit_command)
+app.add_typer(site_app, name="site")
+app.add_typer(egress_app, name="egress")
 
 
 def _announce(plan: Plan, cohorts: list[Cohort]) -> None:

@@ -17,7 +17,10 @@ from typing import Any
 import tomli_w
 
 from fedspine.errors import ConfigError
+from fedspine.guarantee import PrivacyPlan as PrivacyPlan
+from fedspine.guarantee import check_privacy
 from fedspine.strict import build, parse, suggestion
+from fedspine.strict import demand as demand
 
 TASKS = tuple(sorted(file.stem for file in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
 """What a stage can be: the files of `fedspine/tasks`, so that a new model is one new file there."""
@@ -69,21 +72,6 @@ class DataPlan:
     steps: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
     body: str = "spine"
-
-
-@dataclass(frozen=True)
-class PrivacyPlan:
-    """The patient-level guarantee that the plan asks of every site.
-
-    Args:
-        mechanism: `"gaussian"`, or `"none"` to train without privacy (the report says so on its first line).
-        epsilon: what the whole plan may cost a training patient, and, apart from that, a held-out patient.
-        delta: probability with which epsilon may fail.
-    """
-
-    mechanism: str = "gaussian"
-    epsilon: float = 8.0
-    delta: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -220,20 +208,10 @@ def _named(plan: Plan) -> Plan:
     return dataclasses.replace(plan, stage=stages)
 
 
-def demand(holds: bool, rule: str, found: object, remedy: str) -> None:
-    """Raise ConfigError unless the rule `holds`."""
-    if not holds:
-        raise ConfigError(rule, str(found), remedy)
-
-
 def check_plan(plan: Plan) -> Plan:
     """Return `plan` if every value is in range and its stages fit together; raise ConfigError otherwise."""
-    privacy, data = plan.privacy, plan.data
-    choose = "see docs/how-to/choose-privacy.md"
-    known = privacy.mechanism in ("gaussian", "none")
-    demand(known, "mechanism must be 'gaussian' or 'none'", privacy.mechanism, choose)
-    demand(privacy.epsilon > 0, "epsilon must be positive", privacy.epsilon, choose)
-    demand(0 < privacy.delta < 1, "delta must lie between 0 and 1", privacy.delta, choose)
+    data = plan.data
+    check_privacy(plan.privacy)
     demand(plan.seed >= 0, "seed must be 0 or more", plan.seed, "mend it")
     demand(bool(plan.stage), "a plan must have a stage", "none", "add a [[stage]]")
     fits = 8 <= data.size <= 1024 and data.size % 16 == 0

@@ -82,3 +82,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be a finite number", str(value), "mend the value")
     return value
+
+
+def demand(holds: bool, rule: str, found: object, remedy: str) -> None:
+    """Raise ConfigError unless the rule `holds`."""
+    if not holds:
+        raise ConfigError(rule, str(found), remedy)

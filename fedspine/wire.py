@@ -1,7 +1,7 @@
 """What a message holds, for both ends; no Flower here, only names and shapes.
 
 Down, server to site: `arrays` (weights of the stage's network, or none), `shared` (released and public values), `order`
-(plan text, stage, round). Up: `arrays` (what the stage's schema names) and `numbers` (counts and noised losses).
+(format, plan text, stage, round). Up: `arrays` (what the stage's schema names) and `numbers` (counts, noised losses).
 """
 
 from __future__ import annotations
@@ -14,11 +14,36 @@ from torch import Tensor, nn
 
 from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.errors import EgressBlocked, PrivacyError
+from fedspine.secure.encoding import WIDTHS
+from fedspine.secure.keys import OFFER_BYTES
 from fedspine.tasks._task import Measured, Trained, travels
 
 ARRAYS, SHARED, ORDER, NUMBERS = "arrays", "shared", "order", "numbers"
-ENROL, STAGE = "query.enrol", "train.stage"
-"""Message types: who is there, and one round of a stage."""
+ENROL, STAGE, KEYS, MASKED = "query.enrol", "train.stage", "query.keys", "train.masked"
+"""Message types: who is there, and one round of a stage; of a secure sum, first the keys and then the round."""
+
+SECURE = "secure"
+"""A record of secure sums' messages: which attempt and who takes part; then everybody's keys, and bits of a word."""
+
+FORMAT = 1
+"""Of orders; a site that knows another one says so."""
+
+RECORDS_OF = {
+    ENROL: {ORDER},
+    STAGE: {ORDER, ARRAYS, SHARED},
+    KEYS: {ORDER, SECURE},
+    MASKED: {ORDER, SECURE, ARRAYS, SHARED},
+}
+"""The records that an order holds, no more and no fewer; all are arrays but `order` and `secure`."""
+
+ORDER_KINDS: Mapping[str, type] = {"format": int, "plan": str, "stage": str, "round": int}
+"""What stands in the record `order`."""
+
+SECURE_KINDS: Mapping[str, Mapping[str, type]] = {
+    KEYS: {"attempt": int, "participants": list},
+    MASKED: {"attempt": int, "participants": list, "keys": bytes, "bits": int},
+}
+"""What stands in the record `secure`: participants by their places in the roster, keys one after the other."""
 
 Schema = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 """Array name to dtype and shape."""
@@ -26,8 +51,23 @@ Schema = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 SCANNERS = tuple(f"scanner-{number + 1}" for number in range(MOST_SCANNERS))
 """Training patients on each of a site's scanners."""
 
-NUMBERS_OF = {ENROL: frozenset({"train", "held-out", "partition", *SCANNERS}), STAGE: frozenset({"patients", "loss"})}
+NUMBERS_OF = {
+    ENROL: frozenset({"train", "held-out", "partition", "roster", *SCANNERS}),
+    STAGE: frozenset({"patients", "loss"}),
+    KEYS: frozenset(),
+    MASKED: frozenset({"patients"}),
+}
 """The numbers that a reply may hold."""
+
+
+def offer_schema() -> Schema:
+    """Return what answers a request for a key: the public key of an attempt, signed."""
+    return {"offer": (torch.uint8, (OFFER_BYTES,))}
+
+
+def masked_schema(dimension: int, bits: int) -> Schema:
+    """Return what answers a round of a secure sum: its words, (entry,)."""
+    return {"masked": (WIDTHS[bits][2], (dimension,))}
 
 
 def schema_of(task: Trained | Measured, model: nn.Module | None) -> Schema:

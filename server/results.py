@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from torch import Tensor
 from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
-from fedspine.privacy.accounting import ASSUMPTION, Event, epsilon_pld, epsilon_rdp
+from fedspine.privacy.accounting import ASSUMPTION, SKELLAM, Event, epsilon_pld, epsilon_rdp
+from fedspine.privacy.integer_sum import steps_for
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._task import Generative, rebuilt
 from fedspine.tasks.segment import Segment
+from fedspine.wire import SECURE
 from server.sites import Enrolled
 from server.vault import Progress
 
@@ -25,6 +29,9 @@ EXAMPLES = 12
 """Pictures of each kind in the gallery."""
 
 FORMAT = 1
+
+SEEN_BY = "the coordinator sees each site's releases, or their sum where that is secure; every site sees the results"
+"""Who sees what: the audit asks for it."""
 
 
 def metrics(
@@ -51,6 +58,8 @@ def metrics(
             "delta": plan.privacy.delta,
             "unit": "patient",
             "assumption": ASSUMPTION,
+            "accountant": f"PLD and RDP of dp-accounting {version('dp-accounting')}",
+            "seen_by": SEEN_BY,
         },
         "data": {
             "contrasts": list(plan.data.contrasts),
@@ -81,6 +90,9 @@ def _cost(plan: Plan, stages: Sequence[Mapping[str, Any]], site: str) -> dict[st
             continue
         noise = entry["noise_multiplier"] if plan.privacy.mechanism != "none" else 0.0
         event = Event(noise, entry["sample_rate"], rounds * entry["steps"])
+        if entry.get("sums") == SECURE:
+            size = entry["dimension"]
+            event = replace(event, mechanism=SKELLAM, dimension=size, scale=steps_for(size))
         spent[entry["fold"]].append(event)
         single[entry["name"]] = _finite(epsilon_pld([event], plan.privacy.delta))
     return {

@@ -15,16 +15,21 @@ from torch import Tensor
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
-from fedspine.errors import EgressBlocked, FedspineError
+from fedspine.errors import FedspineError
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.privacy.sgd import LOSS_NORM
+from fedspine.secure.encoding import split
 from fedspine.tasks._combine import kept_weights, mean_weights, next_weights, note_average
 from fedspine.tasks._rounds import Strength
-from fedspine.tasks._task import Measured, Site, Trained, freezes, make, public_values
-from fedspine.wire import Schema, check, schema_of
+from fedspine.tasks._task import TOGETHER, Measured, Site, Trained, freezes, make, public_values
+from fedspine.tasks._together import is_one_sum, step_together, zeros_of
+from fedspine.wire import SECURE, Schema, schema_of
+from server.answers import count_rounds, usable
 from server.collapse import checked
+from server.notes import entry_of, merge, note_gan, note_loss, note_losses
 from server.sites import Enrolled, Reply, ask_stage
 from server.starting import frozen, public_steps, start, teachers
+from server.together import Sum, Total
 from server.vault import Progress, Vault
 
 
@@ -79,9 +84,10 @@ class Runner:
         if progress.round == 0:
             progress.shared |= public_values(self.plan, stage, progress.shared, inner)
             progress.shared |= frozen(stage, self.initial)
-            progress.numbers.setdefault("stages", []).append(self._entry(stage))
+            progress.numbers.setdefault("stages", []).append(entry_of(stage))
         entry = progress.numbers["stages"][-1]
         task = make(self.plan, stage, progress.shared, inner)
+        entry["sums"] = SECURE if is_one_sum(self.plan, stage, task) else "own"
         if isinstance(task, Trained):
             self._train(progress, stage, task, entry)
         else:
@@ -100,10 +106,17 @@ class Runner:
                 progress.numbers["gan"] = {"critic": [], "generator": [], "diversity": [], "collapsed": []}
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
-            replies = self._round(progress, stage, number, progress.arrays, schema, entry)
-            self._combine(progress, stage, task, replies, public, number)
-            _note_losses(entry, replies, self._patients(stage), self._loss_noise(task, stage, replies))
-            self._public_losses(progress, stage, task, number, entry)
+            if entry["sums"] == SECURE:
+                self._step_together(progress, stage, task, public, number, entry)
+            else:
+                replies = self._round(progress, stage, number, progress.arrays, schema, entry)
+                patients = self._patients(stage)
+                mean = mean_weights([reply.arrays for reply in replies.values()], [patients[name] for name in replies])
+                self._combine(progress, stage, task, mean, public, number)
+                note_losses(entry, replies, patients, self._loss_noise(task, stage, replies))
+            if hasattr(task, "public_losses"):
+                draws = public_generator(self.plan.seed, "curve", stage.name, number)
+                note_gan(progress, task, entry, draws)
             progress.round = number
             if number < stage.rounds:
                 self.vault.save(progress)
@@ -111,18 +124,53 @@ class Runner:
         progress.models[stage.name] = kept_weights(stage, progress.arrays, progress.memory)
         self.vault.keep_model(stage.name, progress.models[stage.name])
 
+    def _step_together(
+        self,
+        progress: Progress,
+        stage: Stage,
+        task: Trained,
+        public: Sequence[PatientTensors],
+        number: int,
+        entry: dict[str, Any],
+    ) -> None:
+        """Take the one step of a round that all sites' patients take together, from the sum of their gradients."""
+        zeros = zeros_of(task, task.build())
+        total = self._sum(progress, stage, number, progress.arrays, zeros, entry)
+        expected = stage.sample_rate * sum(site.patients[stage.fold] for site in total.sites)
+        gradients = list(split(total.entries, zeros).values())
+        stepped, loss = step_together(
+            task, self.plan, stage, progress.arrays, gradients, expected, number, progress.memory
+        )
+        self._combine(progress, stage, task, stepped, public, number)
+        noise = total.noise_sd / stage.clip * task.loss_bound / LOSS_NORM / max(expected, 1.0)
+        note_loss(entry, loss, noise)
+
+    def _sum(
+        self,
+        progress: Progress,
+        stage: Stage,
+        number: int,
+        arrays: Mapping[str, Tensor],
+        zeros: Mapping[str, Tensor],
+        entry: dict[str, Any],
+    ) -> Total:
+        """Return a round's secure sum of vectors like `zeros`."""
+        dimension = sum(value.numel() for value in zeros.values())
+        shared, entry["dimension"] = self._shared(progress), dimension
+        asked = Sum(self.grid, self.plan, stage, number, dimension, arrays, shared, self.timeout_s)
+        return asked.over(self.sites, entry)
+
     def _combine(
         self,
         progress: Progress,
         stage: Stage,
         task: Trained,
-        replies: Mapping[str, Reply],
+        mean: Mapping[str, Tensor],
         public: Sequence[PatientTensors],
         number: int,
     ) -> None:
-        """Make the next weights of the sites' answers; what never travelled stays as it began."""
-        patients, before = self._patients(stage), progress.arrays
-        mean = mean_weights([reply.arrays for reply in replies.values()], [patients[name] for name in replies])
+        """Make the next weights of the sites' mean; what never travelled stays as it began."""
+        before = progress.arrays
         progress.arrays = {**progress.arrays, **next_weights(stage, progress.arrays, mean, progress.memory)}
         if stage.public_steps:
             progress.arrays = public_steps(self.plan, stage, task, progress.arrays, public, number, progress.memory)
@@ -144,18 +192,14 @@ class Runner:
     def _measure(
         self, progress: Progress, stage: Stage, task: Measured, entry: dict[str, Any], arrays: Mapping[str, Tensor]
     ) -> None:
-        patients, scanners = self._patients(stage), {site.name: site.scanners for site in self.sites}
-        strength = Strength.of(self.plan, stage)
-        noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
-            replies = self._round(progress, stage, number, arrays, schema_of(task, None), entry)
-            outcome = task.finish({n: Site(r.arrays, patients[n], scanners[n]) for n, r in replies.items()}, noise_sd)
+            outcome = task.finish(*self._measured(progress, stage, number, task, arrays, entry))
             progress.shared |= {f"{stage.task}.{key}": value for key, value in outcome.common.items()}
             for name, values in outcome.own.items():
                 own = progress.own.setdefault(name, {})
                 own.update({f"{stage.task}.{key}": value for key, value in values.items()})
-            _merge(progress.numbers, outcome.numbers)
+            merge(progress.numbers, outcome.numbers)
             progress.round = number
             if number < stage.rounds:
                 self.vault.save(progress)
@@ -168,6 +212,34 @@ class Runner:
             shared = {k.removeprefix(begins): v for k, v in progress.shared.items() if k.startswith(begins)}
             self.vault.keep_model(stage.name, shared)
 
+    def _measured(
+        self,
+        progress: Progress,
+        stage: Stage,
+        number: int,
+        task: Measured,
+        arrays: Mapping[str, Tensor],
+        entry: dict[str, Any],
+    ) -> tuple[dict[str, Site], float]:
+        """Return a round's released sums, of each site or of all together, and the noise of an entry."""
+        if entry["sums"] == SECURE:
+            zeros = task.zeros()
+            total = self._sum(progress, stage, number, arrays, zeros, entry)
+            patients = sum(site.patients[stage.fold] for site in total.sites)
+            scanners = tuple(map(sum, zip(*(site.scanners for site in total.sites), strict=True)))
+            return {TOGETHER: Site(split(total.entries, zeros), patients, scanners)}, total.noise_sd
+        replies = self._round(progress, stage, number, arrays, schema_of(task, None), entry)
+        known, strength = {site.name: site for site in self.sites}, Strength.of(self.plan, stage)
+        noise_sd = strength.noise_multiplier * strength.clip if math.isfinite(strength.clip) else 0.0
+        return {
+            name: Site(reply.arrays, known[name].patients[stage.fold], known[name].scanners)
+            for name, reply in replies.items()
+        }, noise_sd
+
+    def _shared(self, progress: Progress) -> dict[str, dict[str, Tensor]]:
+        """Return the released and public values that each site is sent."""
+        return {site.name: {**progress.shared, **progress.own.get(site.name, {})} for site in self.sites}
+
     def _round(
         self,
         progress: Progress,
@@ -179,25 +251,16 @@ class Runner:
     ) -> dict[str, Reply]:
         """Return the usable answers of one round; a site that refused the stage is not asked again."""
         asked = [site for site in self.sites if site.name not in entry["refused"]]
-        shared = {site.name: {**progress.shared, **progress.own.get(site.name, {})} for site in asked}
+        shared = self._shared(progress)
         replies = ask_stage(self.grid, asked, self.plan, stage.name, number, arrays, shared, self.timeout_s)
-        usable = {}
-        for name, reply in replies.items():
-            entry["asked"][name] = entry["asked"].get(name, 0) + 1
-            code = reply.code or _fault(reply, schema)
-            if code:
-                entry["refused"][name] = code
-                continue
-            usable[name] = reply
-            entry["answered"][name] = entry["answered"].get(name, 0) + 1
-            sent = sum(value.numel() * value.element_size() for value in reply.arrays.values()) + 8 * len(reply.numbers)
-            entry["bytes"][name] = entry["bytes"].get(name, 0) + sent
-        if not usable:
+        kept = usable(replies, schema, entry)
+        count_rounds(entry, replies, kept)
+        if not kept:
             codes = ", ".join(sorted(set(entry["refused"].values())))
             raise FedspineError(
                 f"a stage must be answered by a site; stage '{stage.name}' was not ({codes}); see errors.jsonl."
             )
-        return usable
+        return kept
 
     def _keep_diverse(
         self, progress: Progress, stage: Stage, task: Trained, before: Mapping[str, Tensor], number: int
@@ -213,62 +276,3 @@ class Runner:
         notes["diversity"].append(found.diversity)
         if found.collapsed:
             notes["collapsed"].append(number)
-
-    def _public_losses(
-        self, progress: Progress, stage: Stage, task: Trained, number: int, entry: dict[str, Any]
-    ) -> None:
-        """Add a point to the GAN's two curves: the released loss on real images, and what no patient enters."""
-        if not hasattr(task, "public_losses"):
-            return
-        model = task.build()
-        model.load_state_dict(progress.arrays)
-        parts = task.public_losses(model, public_generator(self.plan.seed, "curve", stage.name, number))
-        curves = progress.numbers["gan"]
-        curves["critic"].append(entry["loss"]["pooled"][-1] + parts["critic on made images"])
-        curves["generator"].append(parts["generator"])
-
-    def _entry(self, stage: Stage) -> dict[str, Any]:
-        return {
-            "name": stage.name,
-            "task": stage.task,
-            "of": stage.of,
-            "fold": stage.fold,
-            "rounds": stage.rounds,
-            "steps": stage.steps,
-            "sample_rate": stage.sample_rate,
-            "noise_multiplier": stage.noise_multiplier,
-            "clip": stage.clip,
-            "seconds": 0.0,
-            "bytes": {},
-            "asked": {},
-            "answered": {},
-            "refused": {},
-            "loss": {},
-        }
-
-
-def _fault(reply: Reply, schema: Schema) -> str:
-    """Return why an answer cannot be used: a site's message is untrusted input too."""
-    try:
-        check(reply.arrays, schema)
-    except EgressBlocked:
-        return "unreadable"
-    return "" if all(math.isfinite(value) for value in reply.numbers.values()) else "unreadable"
-
-
-def _note_losses(
-    entry: dict[str, Any], replies: Mapping[str, Reply], patients: Mapping[str, int], noise: float
-) -> None:
-    """Add a round's released losses to the stage's curves; a site without one leaves no point."""
-    curves = entry["loss"] or {"pooled": [], "sites": {}, "noise": noise}
-    losses = {name: reply.numbers["loss"] for name, reply in replies.items() if "loss" in reply.numbers}
-    total = sum(patients[name] for name in losses)
-    curves["pooled"].append(sum(loss * patients[name] for name, loss in losses.items()) / total if total else 0.0)
-    for name, loss in losses.items():
-        curves["sites"].setdefault(name, []).append(loss)
-    entry["loss"] = curves
-
-
-def _merge(numbers: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
-        numbers[key] = {**numbers.get(key, {}), **value} if isinstance(value, dict) else value

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedspine.config import HELD_OUT, TRAIN, Plan, plan_text
 from fedspine.errors import FedspineError
-from fedspine.wire import ARRAYS, ENROL, NUMBERS, ORDER, SCANNERS, SHARED, STAGE
+from fedspine.wire import ARRAYS, ENROL, FORMAT, NUMBERS, ORDER, SCANNERS, SHARED, STAGE
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Enrolled:
         patients: fold to number of patients, public by agreement.
         scanners: training patients on each of the site's scanners, by number, public too.
         partition: the site's number in a simulation, else `None`.
+        place: of a plan with secure sums, the site's in the roster that all sites hold.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Enrolled:
     patients: Mapping[str, int]
     scanners: tuple[int, ...]
     partition: int | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,23 @@ def enrol(
                 f"{expected} sites must be connected; found {len(nodes)} after {wait_s:g} s; start the missing ones."
             )
         time.sleep(0.5)
-    order = ConfigRecord({"plan": plan_text(plan), "stage": "", "round": 0})
+    order = order_of(plan)
     messages = {node: RecordDict({ORDER: order}) for node in nodes}
     enrolled, refused = [], {}
-    for index, (node, reply) in enumerate(sorted(_ask(grid, messages, ENROL, wait_s).items())):
+    for index, (node, reply) in enumerate(sorted(ask(grid, messages, ENROL, wait_s).items())):
         try:
             partition = int(reply.numbers["partition"]) if "partition" in reply.numbers else None
+            place = int(reply.numbers["roster"]) if "roster" in reply.numbers else None
             counts = {fold: int(reply.numbers[fold]) for fold in (TRAIN, HELD_OUT)} if not reply.code else {}
             scanners = tuple(int(reply.numbers[one]) for one in SCANNERS) if not reply.code else ()
         except (KeyError, ValueError, OverflowError):
-            partition, counts, scanners, reply = None, {}, (), Reply({}, {}, "unreadable")
+            partition, place, counts, scanners, reply = None, None, {}, (), Reply({}, {}, "unreadable")
         number = index if partition is None else partition
         name = nodes[node] or (names[number] if 0 <= number < len(names) else f"site-{number + 1}")
         if reply.code or min(*counts.values(), *scanners) < 0:
             refused[name] = reply.code or "unreadable"
             continue
-        enrolled.append(Enrolled(name, node, counts, scanners, partition))
+        enrolled.append(Enrolled(name, node, counts, scanners, partition, place))
     if not enrolled:
         codes = ", ".join(sorted(set(refused.values()))) or "no answer"
         raise FedspineError(f"at least one site must take part; found none ({codes}); see the sites' errors.jsonl.")
@@ -98,18 +101,23 @@ def ask_stage(
     timeout_s: float,
 ) -> dict[str, Reply]:
     """Send one round of a stage to `sites` and return their answers by name; `shared` is per site."""
-    order = ConfigRecord({"plan": plan_text(plan), "stage": stage, "round": round_number})
+    order = order_of(plan, stage, round_number)
     weights = ArrayRecord(dict(arrays))
     by_node = {site.node: site.name for site in sites}
     messages = {
         node: RecordDict({ARRAYS: weights, SHARED: ArrayRecord(dict(shared[name])), ORDER: order})
         for node, name in by_node.items()
     }
-    replies = _ask(grid, messages, STAGE, timeout_s, ttl=timeout_s)
+    replies = ask(grid, messages, STAGE, timeout_s, ttl=timeout_s)
     return {by_node[node]: reply for node, reply in sorted(replies.items(), key=lambda item: by_node[item[0]])}
 
 
-def _ask(
+def order_of(plan: Plan, stage: str = "", round_number: int = 0) -> ConfigRecord:
+    """Return the record that says what is asked for."""
+    return ConfigRecord({"format": FORMAT, "plan": plan_text(plan), "stage": stage, "round": round_number})
+
+
+def ask(
     grid: Grid, contents: Mapping[int, RecordDict], kind: str, timeout_s: float, ttl: float | None = None
 ) -> dict[int, Reply]:
     """Return an answer per node; silence within `timeout_s` is the code `no-answer`."""

@@ -41,6 +41,15 @@ def test_names_are_filled_in_and_dashes_are_as_good_as_underscores() -> None:
         ('name = "p"\n[privacy]\nepsilon = nan\n[[stage]]\ntask = "segment"\n', "finite number"),
         ('name = "p"\n[privacy]\nepsilon = "8"\n[[stage]]\ntask = "segment"\n', "must be of type float"),
         ('name = "p"\n[privacy]\ndelta = 1.0\n[[stage]]\ntask = "segment"\n', "delta must lie between 0 and 1"),
+        ('name = "p"\n[privacy]\nsums = "secur"\n[[stage]]\ntask = "segment"\n', "did you mean 'secure'?"),
+        ('name = "p"\n[privacy]\non_dropout = "recover"\n[[stage]]\ntask = "segment"\n', "on_dropout must be 'retry'"),
+        ('name = "p"\n[privacy]\nleast_sites = 1\n[[stage]]\ntask = "segment"\n', "least_sites must be 2 or more"),
+        ('name = "p"\n[privacy]\ncolluding = 3\n[[stage]]\ntask = "segment"\n', "less than least_sites"),
+        ('name = "p"\n[privacy]\ncolluding = -1\n[[stage]]\ntask = "segment"\n', "colluding must be 0 or more"),
+        (
+            'name = "p"\n[privacy]\nmechanism = "none"\nsums = "secure"\n[[stage]]\ntask = "segment"\n',
+            "secure sums must have noise",
+        ),
         ('name = "p"\n[data]\nclasses = ["one"]\n[[stage]]\ntask = "segment"\n', "at least two labels"),
         ('name = "p"\n[data]\ncontrasts = ["T1", "T1"]\n[[stage]]\ntask = "segment"\n', "must differ"),
         ('name = "p"\n[data]\nsize = 50\n[[stage]]\ntask = "segment"\n', "multiple of 16"),
@@ -118,6 +127,14 @@ def test_a_site_file_is_strict_and_optional(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_site(tmp_path)
+
+
+def test_a_seed_in_a_site_file_is_refused_unless_the_site_is_a_rehearsal(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text("seed = 3\n")
+    with pytest.raises(ConfigError, match=r"seed in site\.toml must stand beside rehearsal = true"):
+        load_site(tmp_path)
+    (tmp_path / "site.toml").write_text("rehearsal = true\nseed = 3\n")
+    assert load_site(tmp_path) == Site(rehearsal=True, seed=3)
 
 
 def test_two_plans_that_differ_in_one_number_have_different_digests() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedspine.atlas.anchors import COUNT, drawn, on_grid, rows_of, scanned
+from fedspine.cohort.patient import Patient
 from fedspine.cohort.scanner import word_of
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan
@@ -42,12 +44,17 @@ class Anchors:
 
 def anchors(plan: Plan) -> Anchors:
     """Return the plan's anchors."""
-    first = on_grid(plan, drawn(plan, COUNT, 0), 0)
-    second = _examined_again(plan) or first
+    first, second = examined_twice(plan)
     both = [*first, *second]
     values, known = (torch.stack(rows) for rows in zip(*(rows_of(one) for one in both), strict=True))
     aligned = _on_the_average_scanner(values, known, both, len(intensity_names(plan.data.contrasts)))
     return Anchors(aligned[:COUNT], known[:COUNT], aligned[COUNT:], known[COUNT:])
+
+
+def examined_twice(plan: Plan) -> tuple[list[PatientTensors], list[PatientTensors]]:
+    """Return the anchors, and the same on another scanner; where phantoms have a single scanner, the same scans."""
+    first = on_grid(plan, drawn(plan, COUNT, 0), 0)
+    return first, _examined_again(plan) or first
 
 
 def _examined_again(plan: Plan) -> list[PatientTensors]:
@@ -56,8 +63,12 @@ def _examined_again(plan: Plan) -> list[PatientTensors]:
     if data.body != "spine" or all(contrast == "CT" for contrast in contrasts):
         return []
     shape = (data.slices, data.size, data.size)
-    again = public_twins(COUNT, 1000 * plan.seed, contrasts=contrasts, shape=shape, levels=data.levels)
-    return on_grid(plan, again, 0)
+    return on_grid(plan, _public(1000 * plan.seed, contrasts, shape, data.levels), 0)
+
+
+@lru_cache(maxsize=2)
+def _public(seed: int, contrasts: tuple[str, ...], shape: tuple[int, int, int], levels: str) -> tuple[Patient, ...]:
+    return public_twins(COUNT, seed, contrasts=contrasts, shape=shape, levels=levels)
 
 
 def _on_the_average_scanner(values: Tensor, known: Tensor, patients: Sequence[PatientTensors], size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,15 @@ class SiteRecord:
         state: the folder with its `ledger.jsonl` and `egress.jsonl`.
         patients: fold (`config.TRAIN`, `config.HELD_OUT`) to patients as the stages saw them, on the plan's grid;
             empty where nobody has them at hand.
+        own: values released for this site alone, such as its effects in harmonisation.
+        folder: the site folder, where it is at hand: pseudonyms to look for, and the site's own policy.
     """
 
     name: str
     state: Path
     patients: Mapping[str, Sequence[PatientTensors]] = field(repr=False)
+    own: Shared = field(default_factory=dict, repr=False)
+    folder: Path | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,3 +53,11 @@ class Subject:
     sites: tuple[SiteRecord, ...]
     simulated: bool
     seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the sites' books know the plan: of its text as run, whatever settings plans got since."""
+        try:
+            return hashlib.sha256((self.run / "plan.toml").read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return self.plan.digest()

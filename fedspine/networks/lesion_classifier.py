@@ -66,11 +66,19 @@ class LesionClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Seen:
         """Return what is seen in the images (slice, channel, row, column) of one patient."""
-        stack = images if self.dimensions == 2 else images.transpose(0, 1)[None]
-        features = self.together(self._met(self.encoder(stack)))  # (slice, width, ...) or (1, width, slice, ...)
+        maps = self.encoder(self._stacked(images))
+        features = self.together(self._met(maps))  # (slice, width, ...) or (1, width, slice, ...)
         heat = self.attention(features)
         logits: Tensor = self.head(self.pooled(features.movedim(1, 0).flatten(1), heat.movedim(1, 0).flatten()))
         return Seen(logits, heat if self.dimensions == 2 else heat[0].transpose(0, 1))
+
+    def coarsest(self, images: Tensor) -> Tensor:
+        """Return the encoder's coarsest map (slice, width, row, column) of the images of one patient."""
+        found: Tensor = self.encoder(self._stacked(images))[-1]
+        return found if self.dimensions == 2 else found[0].transpose(0, 1)
+
+    def _stacked(self, images: Tensor) -> Tensor:
+        return images if self.dimensions == 2 else images.transpose(0, 1)[None]
 
     def _met(self, maps: list[Tensor]) -> Tensor:
         """Return the maps' sum at the finest scale, coarse to fine (feature pyramid, Lin 2017, CVPR)."""

@@ -92,14 +92,7 @@ class Unet(nn.Module):
         Returns:
             each like `images`, with `outputs` channels.
         """
-        values = _unshuffled(images, self.shape.unshuffle)
-        skips: list[Tensor] = []
-        for block, change in zip(self.down, self._changes(present), strict=True):
-            values = block(values)
-            if change is not None:
-                scale, shift = (part.reshape(1, -1, *[1] * (values.ndim - 2)) for part in change.chunk(2))
-                values = values * (1 + scale) + shift
-            skips.append(values)
+        skips = self.descended(images, present)
         rising = [skips.pop()]
         for block in reversed(self.up):
             rising.append(block(rising[-1], skips.pop()))
@@ -107,6 +100,18 @@ class Unet(nn.Module):
         used = range(finest, -1 if self.training else finest - 1, -1)
         logits = [self.outputs[i](rising[-1 - (finest - i)]) for i in used]
         return [_enlarged(_shuffled(one, self.shape.unshuffle), images.shape[2:]) for one in logits]
+
+    def descended(self, images: Tensor, present: Tensor) -> list[Tensor]:
+        """Return the maps of the way down, the coarsest last; arguments and axes as of `forward`."""
+        values = _unshuffled(images, self.shape.unshuffle)
+        maps: list[Tensor] = []
+        for block, change in zip(self.down, self._changes(present), strict=True):
+            values = block(values)
+            if change is not None:
+                scale, shift = (part.reshape(1, -1, *[1] * (values.ndim - 2)) for part in change.chunk(2))
+                values = values * (1 + scale) + shift
+            maps.append(values)
+        return maps
 
     def _changes(self, present: Tensor) -> Sequence[Tensor | None]:
         """Return scale and shift of each level of the way down."""

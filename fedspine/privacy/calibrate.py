@@ -12,17 +12,30 @@ from dataclasses import replace
 
 from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
-from fedspine.privacy.accounting import Event, epsilon_rdp
+from fedspine.privacy.accounting import SKELLAM, Event, epsilon_rdp
+from fedspine.privacy.integer_sum import DEAREST, steps_for
 
 
-def stage_event(stage: Stage) -> Event:
-    """Return everything that `stage` releases over all its rounds."""
-    return Event(stage.noise_multiplier, stage.sample_rate, stage.rounds * stage.steps)
+def stage_event(stage: Stage, sums: str = "own") -> Event:
+    """Return everything that `stage` releases over all its rounds.
+
+    Under `sums = "secure"` it is the dearest that a stage can be, whether it turns out to be a secure sum or not, and
+    over however many entries: 0.1 % above the price of Gaussian noise.
+    """
+    sigma, rate, count = stage.noise_multiplier, stage.sample_rate, stage.rounds * stage.steps
+    if sums == "own":
+        return Event(sigma, rate, count)
+    return Event(sigma, rate, count, SKELLAM, DEAREST, steps_for(DEAREST))
+
+
+def plan_events(plan: Plan, fold: str) -> list[Event]:
+    """Return everything that the whole plan releases of a patient of `fold`, in the order of its stages."""
+    return [stage_event(s, plan.privacy.sums) for s in plan.stage if s.fold == fold]
 
 
 def plan_epsilon(plan: Plan, fold: str, accountant: Callable[[list[Event], float], float] = epsilon_rdp) -> float:
     """Return what the whole plan costs a patient of `fold` at the plan's delta."""
-    return accountant([stage_event(s) for s in plan.stage if s.fold == fold], plan.privacy.delta)
+    return accountant(plan_events(plan, fold), plan.privacy.delta)
 
 
 def calibrate(plan: Plan) -> Plan:
@@ -44,7 +57,7 @@ def calibrate(plan: Plan) -> Plan:
 def _calibrate_fold(plan: Plan, fold: str) -> Plan:
     target = plan.privacy.epsilon
     given = [s for s in plan.stage if s.fold == fold and s.noise_multiplier > 0]
-    fixed = epsilon_rdp([stage_event(s) for s in given], plan.privacy.delta)
+    fixed = epsilon_rdp([stage_event(s, plan.privacy.sums) for s in given], plan.privacy.delta)
     remedy = "raise epsilon, or the noise, or lower rounds, steps or sample_rate"
     if fixed > target:
         raise ConfigError(f"the {fold} stages must cost at most epsilon {target:g}", f"{fixed:.3f}", remedy)

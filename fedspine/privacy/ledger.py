@@ -9,17 +9,19 @@ fold: an upper bound for everybody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedspine.errors import BudgetSpent, PrivacyError
 from fedspine.privacy.accounting import Event, epsilon_rdp
-from fedspine.privacy.chain import FIRST, append, chained, locked, read_chain
+from fedspine.privacy.chain import Line, extend, read
 
 FOLDS = ("train", "held-out")
+WHAT = "the privacy ledger"
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,11 @@ class Entry:
         round: counted from 1.
         fold: whose patients: `train` or `held-out`.
         split: what tells folds of one division into training and held-out patients from those of another.
-        event: what the mechanism did.
+        event: what the mechanism did. Of a secure sum, with the noise of the total, which is all that the server sees.
         clip: the L2 bound in force (for the reader; the cost does not depend on it).
         plan: digest of the plan.
         noise: `"os entropy"` or `"fixed seed"`.
+        coalition: of a secure sum, what is left of the noise against all others who pool what they know; else `None`.
     """
 
     stage: str
@@ -45,6 +48,7 @@ class Entry:
     clip: float
     plan: str
     noise: str
+    coalition: Event | None = None
 
 
 class Ledger:
@@ -58,31 +62,40 @@ class Ledger:
         self._path = path
 
     def entries(self) -> list[Entry]:
-        """Return what is booked, after checking the chain."""
-        if not self._path.exists():
-            return []
-        return [_entry(line) for line in read_chain(self._path.read_text("utf-8"), "the privacy ledger")]
+        """Return what is booked, after checking chain and mark."""
+        return [_entry(line) for line in read(self._path, WHAT)]
 
-    def book(self, entry: Entry, *, max_epsilon: float, delta: float) -> None:
-        """Book `entry` if the fold's epsilon stays within `max_epsilon` at `delta`.
+    def book(
+        self,
+        entry: Entry,
+        *,
+        max_epsilon: float,
+        delta: float,
+        also: Callable[[Sequence[Line]], None] | None = None,
+    ) -> str:
+        """Book `entry` if the fold's epsilon stays within `max_epsilon` at `delta`; return the hash of its line.
 
-        The check is by RDP, an upper bound that holds under adaptive composition.
+        The check is by RDP, an upper bound that holds under adaptive composition. It is made under the lock, so two
+        clients cannot spend the same budget; `also` is shown the lines there too, and raises where they forbid
+        this one. When this returns, the line is on disk.
 
         Raises:
             BudgetSpent: if it would not; nothing is booked.
+            PrivacyError: if the ledger is not whole.
         """
         if entry.fold not in FOLDS:
             raise PrivacyError(f"fold must be one of {FOLDS}, got {entry.fold!r}")
-        with locked(self._path) as file:
-            file.seek(0)
-            lines = read_chain(file.read(), "the privacy ledger")
-            events = paid_by(map(_entry, lines), entry.fold, entry.split)
-            if epsilon_rdp([*events, entry.event], delta) > max_epsilon:
+
+        def admit(lines: Sequence[Line]) -> None:
+            if also is not None:
+                also(lines)
+            if epsilon_rdp([*_paid(lines, entry.fold, entry.split), entry.event], delta) > max_epsilon:
                 raise BudgetSpent(
                     f"the site's budget of epsilon {max_epsilon:g} must cover a release; the next one would not fit"
                 )
-            line = {**asdict(entry), "time": datetime.now(UTC).isoformat(timespec="seconds")}
-            append(file, chained(line, lines[-1]["hash"] if lines else FIRST))
+
+        line = {**asdict(entry), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+        return extend(self._path, line, WHAT, admit)
 
 
 def paid_by(entries: Iterable[Entry], fold: str, split: str) -> list[Event]:
@@ -90,6 +103,18 @@ def paid_by(entries: Iterable[Entry], fold: str, split: str) -> list[Event]:
     return [e.event for e in entries if e.split != split or e.fold == fold]
 
 
-def _entry(line: dict[str, Any]) -> Entry:
+def _paid(lines: Iterable[Line], fold: str, split: str) -> list[Event]:
+    """Return what `paid_by` returns, events that are alike as one, straight from a ledger's lines: it may be long."""
+    alike = Counter(tuple(line["event"].items()) for line in lines if line["split"] != split or line["fold"] == fold)
+    events = [(_event(dict(fields)), times) for fields, times in alike.items()]
+    return [replace(event, count=event.count * times) for event, times in events]
+
+
+def _entry(line: Line) -> Entry:
     kept = {key: line[key] for key in ("stage", "round", "fold", "split", "clip", "plan", "noise")}
-    return Entry(event=Event(**line["event"]), **kept)
+    coalition = line.get("coalition")  # lines from before there were secure sums have none
+    return Entry(event=_event(line["event"]), coalition=_event(coalition) if coalition else None, **kept)
+
+
+def _event(fields: dict[str, Any]) -> Event:
+    return Event(**fields)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedspine.privacy.integer_sum import Integers, IntegerSum
 from fedspine.privacy.patient_sum import PatientSum
 
 LOSS_NORM = 0.3
@@ -67,17 +68,69 @@ def private_gradient(
             the patient's term is as bounded as with one view (augmentation multiplicity, De et al. 2022), and they are
             taken one after the other, so memory stays that of one.
     """
-    private = math.isfinite(clip)
-    limit = clip * math.sqrt(1 - LOSS_NORM**2) if private else clip
-    loss_scale = LOSS_NORM * clip / loss_bound if private else 1.0
     total = PatientSum([*parameters, parameters[0].new_zeros(())], clip)
+    _accumulate(total, parameters, sample, loss, clip, loss_bound, views)
+    return mean_of(total.release(noise_multiplier, generator), clip, loss_bound, expected)
+
+
+def gradient_share(
+    parameters: Sequence[Tensor],
+    sample: Sequence[P],
+    loss: Callable[[P], Tensor | None],
+    *,
+    clip: float,
+    noise_multiplier: float,
+    parts: int,
+    loss_bound: float,
+    generator: np.random.Generator,
+    views: int = 1,
+) -> Integers:
+    """Return the same sum in whole steps with this site's share of the noise, for a secure sum over sites.
+
+    Returns:
+        (entry,) gradients in the order of `parameters`, then the loss; `mean_of` reads what all sites' add up to.
+
+    Args:
+        parts: how many sites' shares make up the whole noise.
+        parameters, sample, loss, clip, noise_multiplier, loss_bound, generator, views: as for `private_gradient`.
+    """
+    total = IntegerSum(sum(map(torch.numel, parameters)) + 1, clip)
+    _accumulate(total, parameters, sample, loss, clip, loss_bound, views)
+    return total.release_share(noise_multiplier, parts, generator)
+
+
+def mean_of(total: Sequence[Tensor], clip: float, loss_bound: float, expected: float) -> Released:
+    """Return what a noised sum of gradients and a loss, in its order, says of a patient on average.
+
+    Args:
+        total: changed in place.
+        clip, loss_bound: as the terms were made with.
+        expected: patients expected in the sample, of all sites that are in the sum.
+    """
+    *gradients, loss = total
+    divisor = max(expected, 1.0)
+    return Released([g.div_(divisor) for g in gradients], float(loss) / _loss_scale(clip, loss_bound) / divisor)
+
+
+def _loss_scale(clip: float, loss_bound: float) -> float:
+    return LOSS_NORM * clip / loss_bound if math.isfinite(clip) else 1.0
+
+
+def _accumulate(
+    total: PatientSum | IntegerSum,
+    parameters: Sequence[Tensor],
+    sample: Sequence[P],
+    loss: Callable[[P], Tensor | None],
+    clip: float,
+    loss_bound: float,
+    views: int,
+) -> None:
+    limit = clip * math.sqrt(1 - LOSS_NORM**2) if math.isfinite(clip) else clip
+    loss_scale = _loss_scale(clip, loss_bound)
     for patient in sample:
         term, value = _mean_gradient(parameters, patient, loss, views)
         if term is not None:
             total.add([*_clipped(term, limit), value.clamp(0, loss_bound) * loss_scale])
-    *gradients_sum, loss_sum = total.release(noise_multiplier, generator)
-    divisor = max(expected, 1.0)
-    return Released([g.div_(divisor) for g in gradients_sum], float(loss_sum) / loss_scale / divisor)
 
 
 def _mean_gradient(

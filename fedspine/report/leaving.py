@@ -40,15 +40,17 @@ def _per_stage(run: Run) -> Markup:
         shown = [epsilon_text(number(c[name])) if name in c else "–" for c in costs.values()]
         setting = [_setting(stage, key) for key in ("noise_multiplier", "sample_rate")]
         steps = (number(stage.get("rounds")) or 0) * (number(stage.get("steps")) or 0)
-        body.append([name, FOLDS.get(str(stage.get("fold")), "–"), *setting, f"{steps:.0f}", *shown])
+        whose = "all sites'" if stage.get("sums") == "secure" else "each site's"
+        body.append([name, FOLDS.get(str(stage.get("fold")), "–"), whose, *setting, f"{steps:.0f}", *shown])
     if not body:
         return absent("No stage was recorded.")
-    head = ["stage", "patients", "noise multiplier", "sampling rate", "releases", *costs]
+    head = ["stage", "patients", "sum and noise", "noise multiplier", "sampling rate", "releases", *costs]
     reading = (
+        "Where a sum is all sites', masks hide each site's part of it and the sites share the noise. "
         "Right of the settings: epsilon of each stage alone. Costs of stages do not simply add up; together they are "
         "the bars above, which are less than the sum."
     )
-    return figure(data_table(head, body, words=[1]), reading, title="Epsilon of each stage")
+    return figure(data_table(head, body, words=[1, 2]), reading, title="Epsilon of each stage")
 
 
 def _setting(stage: Mapping[str, Any], key: str) -> str:

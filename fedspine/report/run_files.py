@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from fedspine.errors import InputError, PrivacyError
-from fedspine.privacy.chain import read_chain
+from fedspine.privacy.chain import read
 from fedspine.report.wording import number
 
 FORMAT = 1
@@ -32,7 +32,7 @@ class Book:
 
     Args:
         lines: what could be read, in order.
-        intact: whether every line follows from the one before it.
+        intact: whether every line follows from the one before it, and none is missing at the end.
         found: whether there is such a file.
     """
 
@@ -182,11 +182,10 @@ def _images(path: Path) -> dict[str, NDArray[np.float32]]:
 def _book(path: Path) -> Book:
     if not path.is_file():
         return Book()
-    text = path.read_text("utf-8", errors="replace")
     try:
-        return Book(tuple(read_chain(text, "the file")), intact=True, found=True)
+        return Book(tuple(read(path, "the file")), intact=True, found=True)
     except PrivacyError:
-        return Book(tuple(_readable(text)), intact=False, found=True)
+        return Book(tuple(_readable(path.read_text("utf-8", errors="replace"))), intact=False, found=True)
 
 
 def _readable(text: str) -> list[dict[str, Any]]:

@@ -33,8 +33,22 @@ def header(run: Run, site: SiteFiles) -> Markup:
         notice("alarm", "This page stays at this hospital.", words, note),
         privacy(run),
         circumstances(run),
+        rehearsal(run, site),
         facts(_facts(run, site)),
     )
+
+
+def rehearsal(run: Run, site: SiteFiles) -> Markup:
+    """Return that this site's noise can be repeated, where its ledger says so and the run is no simulation."""
+    seeded = sum(line.get("noise") == "fixed seed" for line in site.ledger.lines)
+    if run.metrics.get("simulation") or not seeded:
+        return join()
+    words = (
+        f"{seeded} of this site's {len(site.ledger.lines)} releases had noise from a fixed seed, which site.toml "
+        "allows in a rehearsal only: whoever knows the seed can take the noise away. If patients were here, they were not "
+        "protected."
+    )
+    return notice("alarm", "The noise of this site is repeatable.", words)
 
 
 def _facts(run: Run, site: SiteFiles) -> list[tuple[str, str]]:

@@ -22,11 +22,12 @@ def check_tasks(plan: Plan) -> None:
     for stage in plan.stage:
         module = module_of(stage)
         measures: tuple[str, ...] = getattr(module, "MEASURES", ())
-        if stage.of and not measures:
+        reads = measures or getattr(module, "READS", ())
+        if stage.of and not reads:
             raise ConfigError(f"stage '{stage.name}' must not have `of`", f"'{stage.of}'", "remove it")
-        if measures and (not stage.of or plan.find(stage.of).task not in measures):
+        if (measures and not stage.of) or (stage.of and plan.find(stage.of).task not in reads):
             raise ConfigError(
-                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(measures)}",
+                f"`of` in stage '{stage.name}' must name an earlier stage of kind {' or '.join(reads)}",
                 f"'{stage.of}'",
                 "name one",
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +13,12 @@ from torch import Tensor, nn
 from fedspine.cohort.augment import FAR, Strengths, traditional
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
+from fedspine.privacy.integer_sum import IntegerSum
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
 from fedspine.privacy.sgd import private_gradient
 from fedspine.tasks._device import placed, where
+from fedspine.tasks._guarded import guarded
+from fedspine.tasks._moments import recall, remember
 from fedspine.tasks._task import Measured, Trained
 
 NO_NOISE = np.random.default_rng(0)
@@ -24,10 +26,6 @@ NO_NOISE = np.random.default_rng(0)
 
 PRETRAIN_BATCH = 4
 """Phantoms a public step."""
-
-
-P = TypeVar("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,6 @@ class Strength:
         if plan.privacy.mechanism == "none":
             return cls(math.inf, 0.0)
         return cls(stage.clip, stage.noise_multiplier)
-
-
-def guarded(work: Callable[[P], R | None], note: Callable[[Exception], None] | None) -> Callable[[P], R | None]:
-    """Return `work` such that a patient on whom it fails has nothing to say (a zero term), and `note` is told.
-
-    A failure that stopped the site would be a release without noise: that this patient is there. It would also stop
-    the others. Opening the patient's data is part of the work, for it can fail too. Without `note`, as in public
-    pre-training, failures are errors.
-    """
-    if note is None:
-        return work
-
-    def careful(patient: P) -> R | None:
-        try:
-            return work(patient)
-        except Exception as error:
-            note(error)
-            return None
-
-    return careful
 
 
 def train_round(
@@ -98,12 +76,7 @@ def train_round(
     """
     private = task.private_parameters(model)
     losses = []
-
-    def loss(index: int) -> Tensor | None:
-        own = torch.Generator().manual_seed(int(noise.integers(2**63)))
-        return _loss(task, model, _view(task, stage, patients[index], own), own)
-
-    loss_of = guarded(loss, note)
+    loss_of = loss_at(task, model, patients, stage, noise, note)
     model.train()
     for step in range(stage.steps):
         released = private_gradient(
@@ -117,9 +90,26 @@ def train_round(
             generator=noise,
             views=stage.views,
         )
-        _step(task, model, optimiser, private, released.gradients, draws, step)
+        take_step(task, model, optimiser, private, released.gradients, draws, step)
         losses.append(released.loss)
     return sum(losses) / len(losses)
+
+
+def loss_at(
+    task: Trained,
+    model: nn.Module,
+    patients: Sequence[PatientTensors],
+    stage: Stage,
+    noise: np.random.Generator,
+    note: Callable[[Exception], None] | None,
+) -> Callable[[int], Tensor | None]:
+    """Return the loss of the patient at an index, a view with a seed of its own; see `train_round` and `guarded`."""
+
+    def loss(index: int) -> Tensor | None:
+        own = torch.Generator().manual_seed(int(noise.integers(2**63)))
+        return _loss(task, model, _view(task, stage, patients[index], own), own)
+
+    return guarded(loss, note)
 
 
 def pretrain(
@@ -166,23 +156,12 @@ def teach(
     """
     optimiser = optimiser_of(task, model, stage.pretrain_rate)
     set_rate(optimiser, stage, number)
-    _recall(optimiser, model, memory)
+    recall(optimiser, model, memory, "public")
     chosen = task.private_parameters(model)
     model.train()
     for step in range(stage.public_steps):
         _public_step(task, model, optimiser, chosen, patients, stage, draws, step)
-    for name, parameter in model.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            memory[f"public.{key}.{name}"] = value.detach().to("cpu", copy=True)
-
-
-def _recall(optimiser: torch.optim.Adam, model: nn.Module, memory: Mapping[str, Tensor]) -> None:
-    """Give the optimiser the moments that `teach` left in `memory`."""
-    for name, parameter in model.named_parameters():
-        known = {key: memory.get(f"public.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if known["step"] is not None:
-            moments = {key: value.to(parameter.device, copy=True) for key, value in known.items() if value is not None}
-            optimiser.state[parameter] = {**moments, "step": moments["step"].cpu()}
+    remember(optimiser, model, memory, "public")
 
 
 def _public_step(
@@ -206,7 +185,7 @@ def _public_step(
         loss_bound=task.loss_bound,
         generator=NO_NOISE,
     )
-    _step(task, model, optimiser, parameters, released.gradients, draws, step)
+    take_step(task, model, optimiser, parameters, released.gradients, draws, step)
 
 
 def _loss(task: Trained, model: nn.Module, seen: PatientTensors, draws: torch.Generator) -> Tensor | None:
@@ -262,6 +241,18 @@ def measure(
     """Return the noised sum of the patients' terms, by name."""
     zeros = task.zeros()
     total = PatientSum(list(zeros.values()), strength.clip)
+    add_terms(total, task, patients, note)
+    return dict(zip(zeros, total.release(strength.noise_multiplier, noise), strict=True))
+
+
+def add_terms(
+    total: PatientSum | IntegerSum,
+    task: Measured,
+    patients: Sequence[PatientTensors],
+    note: Callable[[Exception], None] | None,
+) -> None:
+    """Add every patient's term to `total`, in the order of the task's `zeros`."""
+    names = list(task.zeros())
 
     def term_at(index: int) -> Mapping[str, Tensor] | None:
         return task.term(patients[index])
@@ -270,11 +261,10 @@ def measure(
     for index in range(len(patients)):
         term = term_of(index)
         if term is not None:
-            total.add([term[key] for key in zeros])
-    return dict(zip(zeros, total.release(strength.noise_multiplier, noise), strict=True))
+            total.add([term[name] for name in names])
 
 
-def _step(
+def take_step(
     task: Trained,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -283,6 +273,7 @@ def _step(
     draws: torch.Generator,
     step: int,
 ) -> None:
+    """Take one step on the private gradients and, where the task has one, the public loss."""
     optimiser.zero_grad(set_to_none=True)
     there, own = placed(model, draws)
     with there:

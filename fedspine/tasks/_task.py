@@ -3,11 +3,13 @@
 A task is one file of this folder that does not begin with an underscore; its name in a plan is the file's name. It
 offers `task(plan, stage, shared, model)`, which returns a `Trained` or a `Measured` value. Where it needs public values
 such as phantom anchors it also offers `public(plan, stage, shared, model)`, which the server calls once before the
-stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says
-`REPEATS = True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones,
-and the task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a
-dataclass `Options`; `check(plan, stage)`, where there is one, refuses what cannot be before anything is spent. Nothing
-is registered, and nothing is imported by a name that a server sends: `config.TASKS` lists the files here.
+stage; where it measures, it names the kinds of network that it reads in `MEASURES` (none: `()`), and says `REPEATS =
+True` if it may take several rounds: `finish` is called after each, its `common` values join the shared ones, and the
+task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a dataclass
+`Options`; `check(plan, stage)`, where there is one, refuses what cannot be before anything is spent. A trained task
+that builds on another stage's network names kinds of it in `READS`: with `of` in its stage, `public` gets that network
+and puts what sites need of it among the shared values. Nothing is registered, and nothing is imported by a name that a
+server sends: `config.TASKS` lists the files here.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from torch import Tensor, nn
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TASKS, Plan, Stage
 from fedspine.errors import ConfigError
+
+TOGETHER = "all sites"
+"""What a measuring task is told instead of a site's name where there is the total alone."""
 
 Shared = Mapping[str, Tensor]
 """Results of earlier stages, `stage.key` to tensor: released or public values, the same for every patient of a site."""
@@ -105,7 +110,11 @@ class Outcome:
 
 @runtime_checkable
 class Measured(Protocol):
-    """A sum over patients, released once a site."""
+    """A sum over patients, released once a site.
+
+    One attribute may be left out: `pools`, true where `finish` can do with the sum over all sites, as if it were one
+    site's; only such a sum can be secure.
+    """
 
     def zeros(self) -> dict[str, Tensor]:
         """Return tensors of the names and shapes that a term has."""
@@ -154,9 +163,11 @@ def make(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None)
         plan: checked.
         stage: one of the plan's.
         shared: results of earlier stages.
-        arrays: weights of the stage named in `of`, where there is one.
+        arrays: weights of the stage named in `of`, where this one measures them; whoever trains has its own.
     """
-    result: Trained | Measured = module_of(stage).task(plan, stage, shared, _inner_model(plan, stage, shared, arrays))
+    module = module_of(stage)
+    model = _inner_model(plan, stage, shared, arrays) if hasattr(module, "MEASURES") else None
+    result: Trained | Measured = module.task(plan, stage, shared, model)
     return result
 
 

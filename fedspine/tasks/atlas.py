@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -73,6 +74,7 @@ class Atlas:
     tokens: int
     seed: int
     number: int
+    pools: ClassVar[bool] = True
 
     def zeros(self) -> dict[str, Tensor]:
         """Return a term of nothing, float64."""
@@ -133,10 +135,7 @@ def shared_atlas(shared: Shared) -> SharedMap | None:
 def phantom_latents(encoder: encode.Encode, model: Towers) -> NDArray[np.float64]:
     """Return the anchors' latents from both examinations, (2·anchor, latent)."""
     with torch.no_grad():
-        both = [
-            model.embed_image(encoder.image_rows(encoder.anchors, encoder.anchors_known)),
-            model.embed_image(encoder.image_rows(encoder.twins, encoder.twins_known)),
-        ]
+        both = [model.embed_image(rows) for rows in (encoder.anchor_images, encoder.twin_images)]
     return torch.cat(both).double().numpy()
 
 

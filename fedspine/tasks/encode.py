@@ -5,6 +5,9 @@ weights. In-batch negatives would make every patient's gradient depend on the ot
 moves by up to 2.5 C when one patient leaves, and no library notices). The positives are the patient's omics and, for
 the image, what the patient's own scanner measured beside what the average scanner would have. Anchors were examined on
 two scanners each; that both examinations of one belong together is taught without noise (`public_loss`).
+
+With `of = "segment"` (or "classify") in its stage, the image tower also reads what that stage's released network sees
+of the patient (`_deep`): no more than the patient and released values, so a term still depends on one patient alone.
 """
 
 from __future__ import annotations
@@ -15,25 +18,25 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fedspine.atlas.anchors import prior, rows_of
 from fedspine.atlas.surrogate import NORMAL_90, Reading, reading, surrogate
-from fedspine.atlas.twins import anchors
+from fedspine.atlas.twins import anchors, examined_twice
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
 from fedspine.harmony.features import feature_names
 from fedspine.harmony.scaling import scale_of, standard
 from fedspine.networks.towers import Towers
 from fedspine.phantom.genome import OMICS_COLUMNS
 from fedspine.strict import build
-from fedspine.tasks._task import Shared, need
+from fedspine.tasks import _ranks
+from fedspine.tasks._contrastive import among_anchors, misfit, paired
+from fedspine.tasks._deep import Deep, Network, public_values, reader
+from fedspine.tasks._task import Shared, make, need
+from fedspine.tasks.classify import Classify
+from fedspine.tasks.segment import Segment
 
-RANKS = (1, 5, 10, 20)
-"""Bins of the rank that a patient's own omics reach among the anchors': up to 1, 5, 10, 20, beyond."""
-
-UNIT = 1 / math.sqrt(3)
-LARGEST_ERROR = 3.0
+READS = ("segment", "classify")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Options:
         temperature: of the softmax.
         score_weight: of the likelihood of the pseudo-genomic score.
         twin_weight: of anchors' two examinations belonging together; 0 leaves scanners to `harmonise` alone.
+        axes: with `of`, along how many axes each region of that network's map is told.
     """
 
     hidden: int = 24
@@ -53,6 +57,7 @@ class Options:
     temperature: float = 0.2
     score_weight: float = 0.2
     twin_weight: float = 1.0
+    axes: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,8 @@ class Encode:
             nothing can be learnt.
         scores: (anchor,) the anchors' pseudo-genomic scores, NaN where a marker is none that phantoms have.
         reading: how the pseudo-genomic score is read off omics.
+        deep: what reads patients off another stage's network; `None` without `of`.
+        anchors_deep, twins_deep: (anchor, input) what it reads off the anchors; no columns without it.
     """
 
     features: int
@@ -85,6 +92,9 @@ class Encode:
     own_columns: Tensor
     scores: Tensor
     reading: Reading
+    deep: Deep | None
+    anchors_deep: Tensor
+    twins_deep: Tensor
     loss_bound: float = 5.0
     on_cpu: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
@@ -97,7 +107,8 @@ class Encode:
     def build(self) -> Towers:
         """Return the two towers."""
         omics = len(self.mean) - self.features
-        return Towers(2 * self.features, 2 * max(omics, 1), self.options.hidden, self.options.latent)
+        images = 2 * self.features + self.anchors_deep.shape[1]
+        return Towers(images, 2 * max(omics, 1), self.options.hidden, self.options.latent)
 
     def rows(self, patient: PatientTensors) -> tuple[Tensor, Tensor]:
         """Return one patient's standardised row and which entries are known: both (1, column)."""
@@ -105,8 +116,23 @@ class Encode:
         return standard(values, known, self.mean, self.deviation)[None], known[None]
 
     def image_rows(self, values: Tensor, known: Tensor) -> Tensor:
-        """Return the image tower's input (row, 2·feature)."""
+        """Return measured features as the image tower reads them (row, 2·feature)."""
         return torch.cat([values[:, : self.features], known[:, : self.features]], dim=1)
+
+    def image_of(self, patient: PatientTensors, values: Tensor, known: Tensor) -> Tensor:
+        """Return the image tower's input (1, input) of the patient whose row is `values` and `known`."""
+        measured = self.image_rows(values, known)
+        return measured if self.deep is None else torch.cat([measured, self.deep.row(patient)], dim=1)
+
+    @property
+    def anchor_images(self) -> Tensor:
+        """The anchors' input of the image tower, (anchor, input)."""
+        return torch.cat([self.image_rows(self.anchors, self.anchors_known), self.anchors_deep], dim=1)
+
+    @property
+    def twin_images(self) -> Tensor:
+        """The same of the anchors' other examination."""
+        return torch.cat([self.image_rows(self.twins, self.twins_known), self.twins_deep], dim=1)
 
     def omics_rows(self, values: Tensor, known: Tensor) -> Tensor:
         """Return the omics tower's input (row, 2·column)."""
@@ -116,7 +142,7 @@ class Encode:
     def embed(self, model: nn.Module, patient: PatientTensors) -> Tensor:
         """Return the image side's unit vector (latent,)."""
         assert isinstance(model, Towers)
-        return model.embed_image(self.image_rows(*self.rows(patient)))[0]
+        return model.embed_image(self.image_of(patient, *self.rows(patient)))[0]
 
     def marker_score(self, patient: PatientTensors) -> Tensor | None:
         """Return the pseudo-genomic score and its deviation as omics tell them, (2,); `None` without a marker."""
@@ -130,33 +156,26 @@ class Encode:
         has_image, has_omics = bool(known[0, : self.features].any()), bool(known[0, self.features :].any())
         if not has_image or not (has_omics or patient.measured is not None):
             return None
-        image = model.embed_image(self.image_rows(values, known))
-        anchor_image = model.embed_image(self.image_rows(self.anchors, self.anchors_known))
-        losses = []
+        image = model.embed_image(self.image_of(patient, values, known))
+        anchor_image = model.embed_image(self.anchor_images)
+        losses, temperature = [], self.options.temperature
         if has_omics:
             omics = model.embed_omics(self.omics_rows(values, known))
             anchor_omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
-            losses.append(self._among_anchors(image, omics, anchor_image, anchor_omics))
+            losses.append(among_anchors(image, omics, anchor_image, anchor_omics, temperature))
         if patient.measured is not None:
             other = model.embed_image(self._measured_row(patient))
-            losses.append(self._among_anchors(image, other, anchor_image, anchor_image))
+            losses.append(among_anchors(image, other, anchor_image, anchor_image, temperature))
         loss = torch.stack(losses).mean()
         found = self.marker_score(patient)
-        return loss if found is None else loss + self.options.score_weight * _misfit(model, image, found[:1])
+        return loss if found is None else loss + self.options.score_weight * misfit(model, image, found[:1])
 
     def _measured_row(self, patient: PatientTensors) -> Tensor:
-        """Return the image tower's input as the patient's own scanner measured it, (1, 2·feature)."""
+        """Return the image tower's input as the patient's own scanner measured it, (1, input); no network saw that."""
         assert patient.measured is not None
         values, known = patient.measured
         scaled = standard(values, known, self.mean[: self.features], self.deviation[: self.features])
-        return torch.cat([scaled, known])[None]
-
-    def _among_anchors(self, one: Tensor, other: Tensor, anchor_one: Tensor, anchor_other: Tensor) -> Tensor:
-        """Return how hard it is to tell a patient's two unit vectors (1, latent) from the anchors', both ways."""
-        own, target = (one * other).sum(1, keepdim=True), torch.tensor([0])
-        to_other = torch.cat([own, one @ anchor_other.T], dim=1) / self.options.temperature
-        to_one = torch.cat([own, other @ anchor_one.T], dim=1) / self.options.temperature
-        return (F.cross_entropy(to_other, target) + F.cross_entropy(to_one, target)) / 2
+        return torch.cat([scaled, known, scaled.new_zeros(self.anchors_deep.shape[1])])[None]
 
     def private_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all weights."""
@@ -167,34 +186,30 @@ class Encode:
         assert isinstance(model, Towers)
         if self.options.twin_weight == 0:
             return None
-        first = model.embed_image(self.image_rows(self.anchors, self.anchors_known))
-        second = model.embed_image(self.image_rows(self.twins, self.twins_known))
-        loss = self._paired(first, second)
+        first = model.embed_image(self.anchor_images)
+        second = model.embed_image(self.twin_images)
+        temperature = self.options.temperature
+        loss = paired(first, second, temperature)
         if bool(self.own_columns.any()):
             shown = self.anchors_known * torch.cat([torch.ones(self.features), self.own_columns])
             omics = model.embed_omics(self.omics_rows(self.anchors * shown, shown))
-            loss = loss + (self._paired(first, omics) + self._paired(second, omics)) / 2
+            loss = loss + (paired(first, omics, temperature) + paired(second, omics, temperature)) / 2
         told = self.scores.isfinite()
         if bool(told.any()):
-            misfit = _misfit(model, first[told], self.scores[told]) + _misfit(model, second[told], self.scores[told])
-            loss = loss + self.options.score_weight * misfit
+            wrong = misfit(model, first[told], self.scores[told]) + misfit(model, second[told], self.scores[told])
+            loss = loss + self.options.score_weight * wrong
         return self.options.twin_weight * loss
-
-    def _paired(self, one: Tensor, other: Tensor) -> Tensor:
-        target = torch.arange(len(one))
-        likeness = one @ other.T / self.options.temperature
-        return (F.cross_entropy(likeness, target) + F.cross_entropy(likeness.T, target)) / 2
 
     def after_step(self, model: nn.Module) -> None:
         """Nothing follows the weights."""
 
     def counts(self) -> dict[str, Tensor]:
-        """`rank`: patients by bin of `RANKS`; `error`: sum of the score's absolute error; `scored`: missed, within."""
-        return {"rank": torch.zeros(len(RANKS) + 1), "error": torch.zeros(()), "scored": torch.zeros(2)}
+        """Return zero counts; see `_ranks.zeros`."""
+        return _ranks.zeros()
 
     def units(self) -> dict[str, float]:
-        """Return a patient's weight: three entries of at most 1, together of norm 1."""
-        return dict.fromkeys(self.counts(), UNIT)
+        """Return a patient's weight in each."""
+        return _ranks.units()
 
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm at most 1: how well the image finds its own omics among anchors."""
@@ -202,41 +217,19 @@ class Encode:
         values, known = self.rows(patient)
         if not (bool(known[0, : self.features].any()) and bool(known[0, self.features :].any())):
             return None
-        image = model.embed_image(self.image_rows(values, known))
+        image = model.embed_image(self.image_of(patient, values, known))
         omics = model.embed_omics(self.omics_rows(values, known))
         anchor_omics = model.embed_omics(self.omics_rows(self.anchors, self.anchors_known))
         better = int((image @ anchor_omics.T > (image * omics).sum()).sum())
-        counts = self.counts()
-        counts["rank"][sum(better + 1 > limit for limit in RANKS)] = 1.0
         told = self.marker_score(patient)
-        if told is not None:
-            guess, deviation = model.pseudo_genomic(image)[0].tolist()
-            error = abs(guess - float(told[0]))
-            counts["error"] += min(error, LARGEST_ERROR) / LARGEST_ERROR
-            counts["scored"][int(error <= NORMAL_90 * deviation)] = 1.0
-        return {key: value * UNIT for key, value in counts.items()}
+        if told is None:
+            return _ranks.counted(better, None, 0.0)
+        guess, deviation = model.pseudo_genomic(image)[0].tolist()
+        return _ranks.counted(better, abs(guess - float(told[0])), NORMAL_90 * deviation)
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return how often a patient's own omics rank first and within ten; the score's error and intervals' coverage.
-
-        The error is the mean absolute one, the coverage the share of patients whose score as omics tell it lies in the
-        90 % interval that the image alone gives.
-        """
-        rank, scored = (counts["rank"] / UNIT).clamp(min=0), (counts["scored"] / UNIT).clamp(min=0)
-        total, told = float(rank.sum()), float(scored.sum())
-        result = {"top 1": math.nan, "top 10": math.nan, "score error": math.nan, "score coverage": math.nan}
-        if total >= 0.5:
-            result |= {"top 1": float(rank[0]) / total, "top 10": float(rank[:3].sum()) / total}
-        if told >= 0.5:
-            error = LARGEST_ERROR * float(counts["error"]) / UNIT / told
-            result |= {"score error": min(max(error, 0.0), LARGEST_ERROR), "score coverage": float(scored[1]) / told}
-        return result
-
-
-def _misfit(model: Towers, image: Tensor, wanted: Tensor) -> Tensor:
-    """Return the negative log-likelihood of scores (row,) under what image embeddings (row, latent) tell of them."""
-    found = model.pseudo_genomic(image)
-    return F.gaussian_nll_loss(found[:, 0], wanted, found[:, 1].square())
+        """Return what follows from summed counts; see `_ranks.metrics`."""
+        return _ranks.metrics(counts)
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
@@ -248,18 +241,37 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
         "anchors.twins": both.twins,
         "anchors.twins_known": both.twins_known,
     }
-    return {**prior(plan), **rows, **surrogate(plan)}
+    result = {**prior(plan), **rows, **surrogate(plan)}
+    if model is not None:
+        network = Network(_source(plan, stage, shared), model)
+        seen = public_values(network, *examined_twice(plan), check(plan, stage).axes)
+        result |= {f"deep.{stage.name}.{key}": value for key, value in seen.items()}
+    return result
+
+
+def _source(plan: Plan, stage: Stage, shared: Shared) -> Segment | Classify:
+    found = make(plan, plan.find(stage.of), shared)
+    assert isinstance(found, Segment | Classify), "the plan was checked"
+    return found
+
+
+def check(plan: Plan, stage: Stage) -> Options:
+    """Return the stage's options, or say which cannot be."""
+    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    demand(1 <= options.axes <= 64, f"axes of stage '{stage.name}' must lie between 1 and 64", options.axes, "mend it")
+    return options
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Encode:
     """Return the task of `stage`."""
-    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    options = check(plan, stage)
     known, twins_known = need(shared, "anchors.known"), need(shared, "anchors.twins_known")
     mean, deviation = scale_of(shared)
     features = len(feature_names(plan.data.contrasts))
     markers = tuple(plan.data.omics.index(name) for name in plan.data.markers)
     values = need(shared, "anchors.values")
     read = reading(shared, markers, mean[features:], deviation[features:])
+    prefix = f"deep.{stage.name}."
     own_columns = torch.tensor([float(name in OMICS_COLUMNS) for name in plan.data.omics])
     scores = read.of(values[:, features:], known[:, features:])[:, 0]
     return Encode(
@@ -274,4 +286,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         own_columns,
         scores if read.model is not None else torch.full_like(scores, math.nan),
         read,
+        reader(_source(plan, stage, shared), shared, prefix) if stage.of else None,
+        need(shared, f"{prefix}anchors") if stage.of else torch.zeros(len(known), 0),
+        need(shared, f"{prefix}twins") if stage.of else torch.zeros(len(known), 0),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.evaluation.intervals import Counts, interval
-from fedspine.tasks._task import Outcome, Scored, Shared, Site, make
+from fedspine.tasks._task import TOGETHER, Outcome, Scored, Shared, Site, make
 
 MEASURES = ("segment", "classify", "encode", "levels")
 
@@ -25,6 +25,7 @@ class Evaluate:
     name: str
     scored: Scored
     model: nn.Module
+    pools: ClassVar[bool] = True
 
     def zeros(self) -> dict[str, Tensor]:
         """Return the measured task's zero counts."""
@@ -42,7 +43,11 @@ class Evaluate:
         everybody = sum(site.patients for site in sites.values())
         numbers = {
             "pooled": self._metrics(pooled, everybody, noise_sd * math.sqrt(len(sites))),
-            "sites": {name: self._metrics(site.sums, site.patients, noise_sd) for name, site in sites.items()},
+            "sites": {
+                name: self._metrics(site.sums, site.patients, noise_sd)
+                for name, site in sites.items()
+                if name != TOGETHER
+            },
         }
         return Outcome(numbers={"metrics": {self.name: numbers}})
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ class PhantomVotes:
     plan: Plan
     options: Options
     shared: Shared
+    pools: ClassVar[bool] = True
 
     def zeros(self) -> dict[str, Tensor]:
         """`votes`: (candidate,)."""

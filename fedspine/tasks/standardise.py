@@ -69,6 +69,11 @@ class Standardise:
     expected: Tensor = field(repr=False)
 
     @property
+    def pools(self) -> bool:
+        """Whether the total over sites is enough; landmarks need each scanner's own histogram."""
+        return not self.options.landmarks
+
+    @property
     def scale(self) -> float:
         """Divisor that brings the columns of a typical patient to norm 1 (a rare larger one is clipped)."""
         return math.sqrt(0.2 * max(len(self.mean), 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class Tokens:
     model: Towers
     atlas: SharedMap
     before: Named | None
+    pools: ClassVar[bool] = True
 
     @property
     def number(self) -> int:

@@ -14,15 +14,20 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.harmony.apply import harmonised
 from fedspine.networks.towers import Towers
+from fedspine.plans.default import default_plan
+from fedspine.tasks._federation import start, train
 from fedspine.tasks._rounds import Strength, measure
-from fedspine.tasks._task import Measured, Site, make, public_values
+from fedspine.tasks._task import Measured, Site, Trained, make, public_values
 from fedspine.tasks.encode import Encode
-from simulations.loop import start, train
+
+NETWORK = replace(next(stage for stage in default_plan().stage if stage.task == "segment"), name="segment")
+"""What the last arm's encoder reads, as the default plan has it."""
 
 STAGES = (
     Stage("standardise", "standardise"),
     Stage("harmonise", "harmonise", rounds=2, options={"axes": 6}),
     Stage("encode", "encode", rounds=6, steps=5, sample_rate=0.5, pretrain_steps=250, pretrain_rate=3e-3),
+    NETWORK,
 )
 
 TEACHERS = 160
@@ -37,12 +42,14 @@ class Arm:
         harmonised: whether scanners' effects are taken off.
         twins: weight of the anchors' two examinations.
         pooled: whether all patients lie in one place.
+        network: the stage whose network the image tower reads, beside measured features; none if empty.
     """
 
     name: str
     harmonised: bool
     twins: float
     pooled: bool = False
+    network: str = ""
 
 
 ARMS = (
@@ -51,6 +58,7 @@ ARMS = (
     Arm("federated, twins alone", False, 1.0),
     Arm("federated, harmonised alone", True, 0.0),
     Arm("federated, harmonised and twins", True, 1.0),
+    Arm("the same, and what a segmenter sees", True, 1.0, network=NETWORK.name),
 )
 
 
@@ -95,16 +103,25 @@ def fit(plan: Plan, arm: Arm, sites: Sequence[Sequence[PatientTensors]], joining
             new = {f"harmonise.{key}": value for key, value in effects.items()}
     if arm.harmonised:
         _find_space(plan, sites, shared, own)
-    stage = replace(plan.stage[2], options={"twin_weight": arm.twins})
-    shared |= public_values(plan, stage, shared)
-    encode = make(plan, stage, shared)
-    assert isinstance(encode, Encode)
     every = [{**shared, **values} for values in own]
     after = [[harmonised(one, values) for one in patients] for patients, values in zip(sites, every, strict=True)]
     after = [[one for patients in after for one in patients]] if arm.pooled else after
+    stage = replace(plan.stage[2], of=arm.network, options={"twin_weight": arm.twins})
+    shared |= public_values(plan, stage, shared, _network(plan, arm, after) if arm.network else None)
+    encode = make(plan, stage, shared)
+    assert isinstance(encode, Encode)
     model = train(encode, plan, stage, after, start(encode, stage, _teachers(plan), plan.seed), seed=plan.seed)
     assert isinstance(model, Towers)
     return Fitted([*every, {**shared, **new}], encode, model)
+
+
+def _network(plan: Plan, arm: Arm, sites: Sequence[Sequence[PatientTensors]]) -> Mapping[str, Tensor]:
+    """Return the weights of the network that the arm's encoder reads, trained on harmonised training patients."""
+    stage = plan.find(arm.network)
+    task = make(plan, stage, {})
+    assert isinstance(task, Trained)
+    begin = start(task, stage, _teachers(plan), plan.seed)
+    return train(task, plan, stage, sites, begin, seed=plan.seed).state_dict()
 
 
 def _find_space(

@@ -21,11 +21,11 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import public_generator
+from fedspine.tasks._federation import Weights, start, train
 from fedspine.tasks._task import Generative, Trained, make, public_values
 from simulations.gan_against_traditional.cells import Cell
 from simulations.gan_against_traditional.data import StudySite
 from simulations.gan_against_traditional.scores import scores_of
-from simulations.loop import Weights, start, train
 
 STEPS, FIRST, ROUND = 2000, 1000, 20
 """Of every arm; those that an arm with made patients takes on them, first; those of a round."""

@@ -41,11 +41,12 @@ from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import DataPlan, Plan, PrivacyPlan, Stage
 from fedspine.evaluation.bootstrap import DRAWS, Estimate, interval_of
 from fedspine.evaluation.folds import patient_folds
+from fedspine.tasks._federation import start, train
 from fedspine.tasks._task import make
 from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
 from simulations.idh_study.signs import CONTRASTS, likely, signs
-from simulations.loop import kept_start, same_recipe, start, train
+from simulations.loop import kept_start, same_recipe
 from simulations.segmentation_study.recipe import Recipe as Brains
 from simulations.segmentation_study.recipe import axial_brain
 

@@ -32,9 +32,10 @@ from fedspine.evaluation.bootstrap import mean_interval
 from fedspine.evaluation.comparison import compare
 from fedspine.evaluation.folds import patient_folds
 from fedspine.evaluation.segmentation import mask_metrics
+from fedspine.tasks._federation import train
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
-from simulations.loop import kept_start, priced, same_recipe, train
+from simulations.loop import kept_start, priced, same_recipe
 from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
 ARMS = ("public", "pooled", "local", "federated", "private")

@@ -14,7 +14,8 @@ from client.egress import Gate
 from client.hospital import Hospital
 from client.page import _readable
 from client.policy import CODES, admit
-from client.rounds import Order, answer
+from client.rounds import answer, enrol
+from client.work import Order
 from fedspine.cohort import cache
 from fedspine.cohort.deidentify import keyring
 from fedspine.cohort.prepared import Lazily
@@ -129,7 +130,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_booked(tmp_path
     plan = replace(PLAN, data=phantom_data(PLAN.data))
     (site / "site.toml").write_text('device = "cuda"\n')
     hospital = Hospital(site, tmp_path / "state")
-    hospital.enrol(plan)
+    enrol(hospital, plan)
     with pytest.raises(ConfigError, match=r"device in site\.toml must be here"):
         answer(hospital, Order(plan, STAGE_OF.name, 1, {}, {}))
     assert hospital.ledger.entries() == []

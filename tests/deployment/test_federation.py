@@ -29,7 +29,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         {
             '"$PWD/.venv/bin:$PATH"': f'"{BIN}:$PATH"',
             "export SUPERLINK_PORT=8000": f"export SUPERLINK_PORT={port}",
-            "threads = 1\n": "threads = 1\nseed = 3\n",  # the noise that a simulation would draw
+            "threads = 1\n": "threads = 1\nrehearsal = true\nseed = 3\n",  # the noise that a simulation would draw
         },
     )
     page = PAGES / "run-a-federation.md"

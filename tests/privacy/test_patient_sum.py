@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -126,10 +128,18 @@ def test_production_noise_takes_its_whole_key_from_the_system(monkeypatch: pytes
         return bytes(range(count))
 
     monkeypatch.setattr("fedspine.privacy.patient_sum.os.urandom", urandom)
-    state = noise_generator(None).bit_generator.state["state"]
-    assert int(state["key"][1]) == int.from_bytes(bytes(range(8)), "big")
-    assert int(state["counter"][0]) == int.from_bytes(bytes(range(40, 48)), "big")
-    assert asked == [48]
+    assert noise_generator(None).bit_generator.state["state"]["keysetup"].tobytes() == bytes(range(32))
+    assert asked == [32]
+
+
+def test_the_noise_generator_is_chacha20(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first block is RFC 8439's test vector #1 of appendix A.1, and the rest what `cryptography` makes."""
+    first = "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+    for key in (bytes(32), bytes(range(32))):
+        monkeypatch.setattr("fedspine.privacy.patient_sum.os.urandom", lambda count, key=key: key)
+        drawn = noise_generator(None).bit_generator.random_raw(10_000).astype("<u8").tobytes()
+        assert drawn == Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(80_000))
+        assert (drawn[:32].hex() == first) == (key == bytes(32))
 
 
 def test_poisson_sampling_takes_each_patient_at_the_rate_and_may_take_none() -> None:

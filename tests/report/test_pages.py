@@ -61,6 +61,17 @@ def test_a_sites_page_says_that_it_stays(tmp_path: Path) -> None:
         assert words in text, words
 
 
+def test_a_rehearsal_with_repeatable_noise_is_loud_on_its_page(tmp_path: Path) -> None:
+    def deployed(metrics: dict[str, Any]) -> None:
+        metrics |= {"simulation": False, "noise": "each site's own"}
+
+    for change, loud in ((deployed, True), (None, False)):
+        run = write_run(tmp_path / f"run-{loud}", change=change)
+        write_reports(run)
+        page = (run / "sites" / SITES[0] / "report.html").read_text("utf-8")
+        assert ("The noise of this site is repeatable." in page) == loud
+
+
 def test_no_privacy_is_loud_on_every_page(tmp_path: Path) -> None:
     def off(metrics: dict[str, Any]) -> None:
         metrics["privacy"] |= {"mechanism": "none", "epsilon": None}

@@ -11,7 +11,7 @@ from fedspine.config import PrivacyPlan
 from fedspine.evaluation.folds import patient_folds
 from fedspine.plans.default import default_plan
 from simulations.embedding_study import fitting
-from simulations.embedding_study.fitting import ARMS, STAGES
+from simulations.embedding_study.fitting import ARMS, NETWORK, STAGES
 from simulations.embedding_study.people import SEEN, people
 from simulations.embedding_study.study import COLUMNS, one_fold
 
@@ -21,7 +21,7 @@ def test_a_fold_probes_rows_space_and_embedding_of_held_out_patients(monkeypatch
     monkeypatch.setattr(fitting, "TEACHERS", 12)
     quick = replace(STAGES[2], rounds=1, steps=1, pretrain_steps=20)
     data = replace(default_plan().data, size=32, slices=2)
-    stages = (*STAGES[:2], quick)
+    stages = (*STAGES[:2], quick, replace(NETWORK, rounds=1, steps=1, pretrain_steps=4))
     plan = replace(default_plan(), data=data, seed=3, privacy=PrivacyPlan("none"), stage=stages)
     group = people(plan, 12, 0)
     assert [int((group.site == site).sum()) for site in range(len(SEEN))] == [12] * len(SEEN)

@@ -15,10 +15,11 @@ from fedspine.config import DataPlan, Plan, Stage
 from fedspine.privacy.accounting import epsilon_rdp
 from fedspine.privacy.calibrate import stage_event
 from fedspine.tasks._combine import mean_weights
+from fedspine.tasks._federation import start, train
 from fedspine.tasks._rounds import optimiser_of, set_rate
 from fedspine.tasks._task import Trained, make
 from fedspine.tasks.segment import Segment
-from simulations.loop import priced, start, train
+from simulations.loop import priced
 
 PLAN = Plan("tiny", data=DataPlan(contrasts=("T1", "T2"), size=32, slices=2))
 STAGE = Stage("segment", "segment", rounds=2, steps=3, sample_rate=0.7, trained="all")

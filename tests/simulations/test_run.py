@@ -171,7 +171,7 @@ def test_a_patient_who_cannot_be_opened_any_more_is_a_zero_term(
         raise OSError("/data/PATIENT_JANE_DOE/T1.dcm")
 
     simulation = opened(tiny_plan(TINY.replace("pretrain_steps = 2", "pretrain_steps = 0")))
-    monkeypatch.setattr("client.rounds.harmonised", gone)
+    monkeypatch.setattr("client.work.harmonised", gone)
     simulate(simulation, Silent())
     written = bytes_of(simulation.out, "**/*")
     assert any(name.endswith("errors.jsonl") for name in written)
@@ -186,7 +186,7 @@ def test_an_exception_at_a_site_tells_the_server_a_code_and_nothing_else(
     def broken(*arguments: object) -> None:
         raise ValueError("cannot read /data/PATIENT_JANE_DOE/T1.dcm")
 
-    monkeypatch.setattr("client.rounds.make", broken)
+    monkeypatch.setattr("client.work.make", broken)
     simulation = opened()
     with pytest.raises(FedspineError) as caught:
         simulate(simulation, Silent())

@@ -11,7 +11,7 @@ import pytest
 import simulations.segmentation_study.study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
-from simulations.loop import train as loop_train
+from fedspine.tasks._federation import train as loop_train
 from simulations.segmentation_study.recipe import Recipe, axial_brain
 from simulations.segmentation_study.study import Consortium, Run, consortium_of, runs, study, table
 

@@ -51,6 +51,7 @@ def tiny_plan(seed: int = 0) -> Plan:
         Stage("classify", "classify", rounds=2, steps=2),
         Stage("levels", "levels", rounds=2, steps=2, options={"features": [4, 4, 4, 4, 4, 4], "width": 4, "tokens": 8}),
         Stage("encode", "encode", rounds=2, steps=2),
+        Stage("encode", "encode-deep", of="segment", rounds=2, steps=2, options={"axes": 3}),
         Stage("atlas", "atlas", of="encode", rounds=2, options={"anchors": 8, "tokens": 3}),
         Stage("tokens", "tokens", of="encode", options={"tokens": 3}),
         Stage("evaluate", "segment-test", of="segment"),

@@ -13,9 +13,10 @@ from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
+from fedspine.tasks._federation import start, train
 from fedspine.tasks._slices import with_fewer_contrasts, with_fewer_slices
 from fedspine.tasks.segment import Segment, task
-from simulations.loop import priced, start, train
+from simulations.loop import priced
 
 SIZE = 32
 DATA = DataPlan(contrasts=("T1", "T2", "STIR"), size=SIZE, slices=4)
