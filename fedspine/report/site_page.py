@@ -45,8 +45,8 @@ def rehearsal(run: Run, site: SiteFiles) -> Markup:
         return join()
     words = (
         f"{seeded} of this site's {len(site.ledger.lines)} releases had noise from a fixed seed, which site.toml "
-        "allows in a rehearsal only: whoever knows the seed can take the noise away. If patients were here, they were not "
-        "protected."
+        "allows in a rehearsal only: whoever knows the seed can take the noise away. If patients were here, they were "
+        "not protected."
     )
     return notice("alarm", "The noise of this site is repeatable.", words)
 
