@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -14,15 +12,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fedspine.cohort.patient import Cohort
 from fedspine.commands.audit import audit_command
+from fedspine.commands.bars import bar, stage_bars
 from fedspine.commands.egress import egress_app
 from fedspine.commands.judge import sheet_command, stress_command
 from fedspine.commands.plan import plan_app
 from fedspine.commands.site import site_app
-from fedspine.config import Plan, Stage, load_plan
+from fedspine.config import Plan, load_plan
 from fedspine.errors import FedspineError, InputError
 from fedspine.site_file import load_site
 
@@ -76,7 +74,7 @@ def phantom(
     from fedspine.phantom.writer import write_consortium
 
     shape = (slices, size, size)
-    with _bar("drawing phantoms") as advance:
+    with bar("drawing phantoms") as advance:
         if body is Body.lung:
             folders = write_lung_consortium(
                 out, sites=sites, patients=patients, seed=seed, shape=shape, progress=advance
@@ -115,7 +113,7 @@ def check(
     from fedspine.cohort.site import load_cohort
     from fedspine.cohort.summary import describe, usable
 
-    with _bar("reading") as advance:
+    with bar("reading") as advance:
         policy = load_site(site) if site.is_dir() else None
         cohort = load_cohort(site, progress=advance)
     OUT.print(describe(cohort))
@@ -139,7 +137,7 @@ def _list_identifiers(site: Path) -> None:
     from fedspine.cohort.deidentify.carried import survey
     from fedspine.cohort.deidentify.view import describe_carried
 
-    with _bar("reading headers") as advance:
+    with bar("reading headers") as advance:
         carried = survey(site, advance)
     OUT.print(describe_carried(carried))
 
@@ -152,7 +150,7 @@ def deidentify(
     """Write a de-identified copy of a site folder, for a research machine; key and names stay in SITE/.fedspine."""
     from fedspine.cohort.deidentify.copy import write_copy
 
-    with _bar("writing") as advance:
+    with bar("writing") as advance:
         copied = write_copy(site, out, advance)
     OUT.print(
         f"{copied.patients} patients, {copied.files} DICOM files, {copied.nifti} NIfTI images and {copied.masks} masks "
@@ -196,17 +194,17 @@ def simulate(
         body = Body.lung if agreed.data.contrasts == ("CT",) else Body.spine
         if body is Body.spine:
             agreed = replace(agreed, data=phantom_data(agreed.data))
-        with _bar("drawing phantoms") as advance:
+        with bar("drawing phantoms") as advance:
             source = embedded_sites(folder, agreed.seed, advance, body=body.value)
     else:
         source = data
     cohorts: list[Cohort] = []
-    with _bar("reading sites") as advance:
+    with bar("reading sites") as advance:
         agreed, folders = open_consortium(source, agreed, advance, cohorts.append)
     source_word = "phantoms" if data is None else "site folders"
     simulation = Simulation(agreed, folders, folder, engine.value, source_word, Path(plan).parent)
     _announce(agreed, cohorts)
-    with _stage_bars() as watcher:
+    with stage_bars() as watcher:
         report = run(simulation, watcher)
     _tell_trouble(folder)
     OUT.print(f"\nreport: {report}", soft_wrap=True, highlight=False)
@@ -267,41 +265,6 @@ def _tell_trouble(run: Path) -> None:
         trouble.append(f"{log.parent.name} noted {count} errors in its errors.jsonl")
     for line in trouble:
         ERR.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show one progress bar; yields a function of (done, total)."""
-    with _progress() as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description:24}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=OUT)
-
-
-class StageBars:
-    """A bar per stage that moves a step a round."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def stage_begins(self, stage: Stage) -> None:
-        """Show the stage's bar."""
-        self._tasks[stage.name] = self._progress.add_task(stage.name, total=stage.rounds)
-
-    def round_ends(self, stage: Stage, round_number: int, seconds: float) -> None:
-        """Move it."""
-        self._progress.update(self._tasks[stage.name], completed=round_number)
-
-
-@contextmanager
-def _stage_bars() -> Iterator[StageBars]:
-    with _progress() as progress:
-        yield StageBars(progress)
 
 
 if __name__ == "__main__":
