@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fedspine.audit.line import Grade, Level, Line
 from fedspine.audit.linkage import Examined, examined
 from fedspine.audit.subject import Subject
-from fedspine.audit.trade_off import FALSE_ALARMS, Promise, Rates, in_words, promise, rates
+from fedspine.audit.trade_off import FALSE_ALARMS, Promise, Rates, in_words, promise, rates, unnoticed
 from fedspine.errors import PrivacyError
 from fedspine.harmony.scaling import BOUND
 from fedspine.networks.towers import Towers
@@ -172,16 +172,15 @@ def judged(found: Rates, control: Rates, right: dict[str, float], claim: Promise
         f"{right['right, control members']:.0%} of members and {right['right, control others']:.0%} of others. As an "
         f"attack on membership it finds {in_words(found)}; without privacy {in_words(control)}."
     )
-    if found.beyond(claim.largest):
+    if found.beyond(claim):
         return _line(Grade.FAIL, said, "", figures)
-    least = found.least_found(claim.largest)
     if not control.leaks:
         return _untested(f"the attack learns too little even of an encoder without privacy. {said}", figures)
-    if np.isnan(least):
+    if not found.could_contradict(claim):
         return _untested(f"with so few people no attack could contradict the ledger. {said}", figures)
     bound = (
         f"The ledger lets no attack find more than {claim.largest(FALSE_ALARMS):.1%} of members at {FALSE_ALARMS:.0%} "
-        f"false alarms; finding fewer than {least:.0%} at {found.most_alarms:.0%} would not contradict it here."
+        f"false alarms, nor reach an area above {claim.area:.2f}. Not contradicting it here: {unnoticed(found, claim)}."
     )
     return _line(Grade.PASS, said, bound, figures)
 

@@ -29,7 +29,9 @@ from fedspine.privacy.ledger import Entry, Ledger, paid_by
 from fedspine.site_file import load_site
 from fedspine.tasks._rounds import Strength
 
-TOLERANCE = 0.01
+TOLERANCE, LEAST = 0.01, 1e-3
+"""How far accountants may differ: a share of epsilon, or so much, which is what the ledger's grid rounds up."""
+
 TITLE = "The ledgers"
 MEANS = (
     "Every site keeps a book of what it released and of what that cost a patient's privacy. Here it is checked that no "
@@ -159,8 +161,8 @@ def _release(event: Event, times: int) -> Release:
 def mispriced(plan: Plan, price: Price) -> list[str]:
     """Return where the accountants contradict each other or the plan."""
     faults = []
-    most = math.inf if price.secure else price.again * (1 + TOLERANCE)
-    if not price.again * (1 - TOLERANCE) <= price.pld <= most:
+    slack = max(TOLERANCE * price.again, LEAST)
+    if not price.again - slack <= price.pld <= (math.inf if price.secure else price.again + slack):
         faults.append(f"epsilon {price.pld:.3f} in {price.fold} is {price.again:.3f} by a second accountant")
     if price.rdp < price.pld * (1 - 1e-3):
         faults.append(f"the Rényi bound {price.rdp:.3f} in {price.fold} is below the tight one, {price.pld:.3f}")

@@ -29,7 +29,7 @@ from fedspine.atlas.anchors import rows_of
 from fedspine.audit.line import Grade, Level, Line
 from fedspine.audit.people import FEWEST, people, without_privacy
 from fedspine.audit.subject import Subject
-from fedspine.audit.trade_off import FALSE_ALARMS, Promise, Rates, in_words, promise, rates
+from fedspine.audit.trade_off import FALSE_ALARMS, Promise, Rates, in_words, promise, rates, unnoticed
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import TRAIN, Stage
 from fedspine.errors import PrivacyError
@@ -215,17 +215,15 @@ def judged(found: Rates, control: Rates, shares: dict[str, float], claim: Promis
         f"{shares['control members: first']:.0%} of members. As an attack on membership it finds {in_words(found)}; "
         f"without privacy {in_words(control)}"
     )
-    if found.beyond(claim.largest):
+    if found.beyond(claim):
         return _line(Grade.FAIL, said + ".", "", figures)
-    least = found.least_found(claim.largest)
     if not control.leaks:
         return _untested("links tell too little even of an encoder without privacy", said + ".", figures)
-    if np.isnan(least):
+    if not found.could_contradict(claim):
         return _untested("with so few people no attack could contradict the ledger", said + ".", figures)
     bound = (
-        f"The ledger lets no attack find more than "
-        f"{claim.largest(FALSE_ALARMS):.1%} of members at {FALSE_ALARMS:.0%} false alarms; finding fewer than "
-        f"{least:.0%} at {found.most_alarms:.0%} would not contradict it here."
+        f"The ledger lets no attack find more than {claim.largest(FALSE_ALARMS):.1%} of members at {FALSE_ALARMS:.0%} "
+        f"false alarms, nor reach an area above {claim.area:.2f}. Not contradicting it here: {unnoticed(found, claim)}."
     )
     return _line(Grade.PASS, said + ".", bound, figures)
 

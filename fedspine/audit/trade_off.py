@@ -4,26 +4,32 @@ A ledger's releases bound every attack: whoever accepts a share α of false alar
 who were there. T follows exactly from the privacy-loss distribution of the releases (Kulynych et al. 2024; `riskcal`),
 and is far tighter than what (ε, δ) alone would give.
 
-The rule. Every person gets a score, made without knowing whether they were there. The threshold is the (k+1)-th highest
-score among the `n` who were not, k the whole part of α·n: the false alarms of that threshold are then Beta(k+1, n-k)
-distributed, whatever the scores' law, so their upper limit is exact though the threshold was picked from these scores.
-Members above it are counted, with the exact binomial limit (Clopper and Pearson 1934). The claim is contradicted where
-the lower limit of the share found exceeds T at the upper limit of false alarms, each limit at a confidence such that an
-honest run is accused in at most 1 of 200. Both limits treat people as independent; those of one network share its
-noise, so they are no closer than that.
+Every person gets a score, made without knowing whether they were there. Two rules, for an attack may tell a few people
+surely or many a little; either accuses.
+
+1. *Found.* The threshold is the (k+1)-th highest score among the `n` who were not there, k the whole part of α·n: the
+   false alarms of that threshold are then Beta(k+1, n-k) distributed, whatever the scores' law, so their upper limit is
+   exact though the threshold was picked from these scores. Members above it are counted, with the exact binomial limit
+   (Clopper and Pearson 1934). The claim is contradicted where the lower limit exceeds T at the upper limit.
+2. *Area.* No attack's area under the curve is above that under T. The claim is contradicted where the area measured
+   lies too far above it, by the variance that an area of this size has among so few (Hanley and McNeil 1982; Newcombe
+   2006).
+
+Together they accuse an honest run at most once in 200 runs (the best attack on honest Gaussian releases, drawn 4,000
+times, was accused 0 to 3 times). Both treat people as independent; those of one network share its noise, so they are no
+closer than that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import riskcal
 from numpy.typing import NDArray
-from scipy.stats import beta, mannwhitneyu
+from scipy.stats import beta, mannwhitneyu, norm
 
 from fedspine.audit.subject import Subject
 from fedspine.config import TRAIN, Stage
@@ -36,7 +42,9 @@ FALSE_ALARMS = 0.01
 """α: the share of false alarms at which attacks are compared."""
 
 UNSURE = 0.005
-"""How often an honest run may be accused by one line; half for each of the two limits."""
+"""How often an honest run may be accused by one attack: half by either rule, a quarter by each limit of the first."""
+
+_GRID = 200
 
 LEAKS, CHANCE = 0.7, 1e-3
 """A control leaks clearly where its area is at least `LEAKS`, with a probability by chance of at most `CHANCE`."""
@@ -82,19 +90,31 @@ class Rates:
     @property
     def most_alarms(self) -> float:
         """The upper limit of the share of false alarms."""
-        return _upper(self.alarms, self.others, UNSURE / 2)
+        return _upper(self.alarms, self.others, UNSURE / 4)
 
-    def beyond(self, largest: Callable[[float], float]) -> bool:
-        """Return whether the attack contradicts the bound."""
-        return _lower(self.found, self.members, UNSURE / 2) > largest(self.most_alarms)
+    def beyond(self, claim: Promise) -> bool:
+        """Return whether the attack contradicts the claim, by either rule."""
+        return self._too_many(self.found, claim) or self.area > self.least_area(claim)
 
-    def least_found(self, largest: Callable[[float], float]) -> float:
-        """Return the smallest share of members found that would contradict the bound; NaN where none would."""
-        bound = largest(self.most_alarms)
-        for found in range(self.members + 1):
-            if _lower(found, self.members, UNSURE / 2) > bound:
-                return found / self.members
-        return math.nan
+    def _too_many(self, found: int, claim: Promise) -> bool:
+        return _lower(found, self.members, UNSURE / 4) > claim.largest(self.most_alarms)
+
+    def least_found(self, claim: Promise) -> float:
+        """Return the smallest share of members found that would contradict the claim; NaN where none would."""
+        enough = (found for found in range(self.members + 1) if self._too_many(found, claim))
+        return next(enough, math.nan) / self.members
+
+    def least_area(self, claim: Promise) -> float:
+        """Return the area above which the claim is contradicted; above 1 where none contradicts it."""
+        allowed = claim.area
+        pairs = (self.members + self.others) / 2 - 1
+        rest = 1 + pairs * (1 - allowed) / (2 - allowed) + pairs * allowed / (1 + allowed)
+        spread = math.sqrt(allowed * (1 - allowed) * rest / (self.members * self.others))
+        return allowed + float(norm.isf(UNSURE / 2)) * spread
+
+    def could_contradict(self, claim: Promise) -> bool:
+        """Return whether any result of so many people could."""
+        return not math.isnan(self.least_found(claim)) or self.least_area(claim) < 1
 
 
 def rates(members: Scores, others: Scores) -> Rates:
@@ -110,6 +130,14 @@ def rates(members: Scores, others: Scores) -> Rates:
         found=int((members > threshold).sum()),
         alarms=int((others > threshold).sum()),
     )
+
+
+def unnoticed(found: Rates, claim: Promise) -> str:
+    """Return what an attack on so many people could do without contradicting the claim, in a few words."""
+    least, area = found.least_found(claim), found.least_area(claim)
+    parts = [] if math.isnan(least) else [f"finding fewer than {least:.0%} of members"]
+    parts += [f"an area below {area:.2f}"] if area < 1 else []
+    return " and ".join(parts) or "anything"
 
 
 def in_words(found: Rates) -> str:
@@ -152,6 +180,11 @@ class Promise:
             return 1.0
         return max(largest_found(events, alarms) for events in dict.fromkeys(self.sites))
 
+    @cached_property
+    def area(self) -> float:
+        """The area under T, from above: T rises, so each strip counts by its right side."""
+        return sum(self.largest((strip + 1) / _GRID) for strip in range(_GRID)) / _GRID
+
 
 def promise(subject: Subject, *stages: Stage) -> Promise:
     """Return what is promised of what `stages` made, all of them together.
@@ -186,7 +219,7 @@ def behind(subject: Subject, stage: Stage) -> list[Stage]:
     return [one for one in subject.plan.stage if one in (*measured, *named, stage)]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def largest_found(events: tuple[Event, ...], alarms: float) -> float:
     """Return the largest share of members found by any attack at a share `alarms` of false alarms.
 

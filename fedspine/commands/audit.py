@@ -111,7 +111,7 @@ def _looked(place: str, subject: Subject) -> tuple[Line, float]:
     begun = time.monotonic()
     line = check(subject)
     seconds = time.monotonic() - begun
-    OUT.print(f"{line.check:4}", end="", highlight=False)
+    OUT.print(f"{line.check:5}", end="", highlight=False)
     OUT.print(f"{line.grade.value:11}", style=COLOURS[line.grade], end="", highlight=False)
     OUT.print(f"{line.title}: {line.finding}", markup=False, highlight=False, soft_wrap=True)
     return line, seconds

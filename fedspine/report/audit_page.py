@@ -30,8 +30,8 @@ MORE_STYLE = """
 .check h3 { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; margin: 0 0 6px; }
 .check .number { color: var(--soft); font-weight: 500; }
 .check .why, .check .bound { color: var(--soft); font-size: .93rem; }
-.shots { display: flex; flex-wrap: wrap; gap: 14px; margin: 10px 0; } .shots figure { margin: 0; max-width: 240px; }
-.shots img { width: 220px; max-width: 100%; image-rendering: pixelated; border-radius: 3px; background: #000; }
+.shots { display: flex; flex-wrap: wrap; gap: 14px; margin: 10px 0; } .shots figure { margin: 0; max-width: 500px; }
+.shots img { width: 480px; max-width: 100%; image-rendering: pixelated; border-radius: 3px; background: #000; }
 .shots figcaption { font-size: .84rem; color: var(--soft); margin-top: 3px; }
 .pyramid { max-width: 620px; } .pyramid .step { fill: var(--wash); stroke: var(--n); stroke-width: 1.6; }
 """
@@ -202,11 +202,11 @@ def _check(line: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup:
     """Return one line of the audit."""
     grade = str(line.get("grade", ""))
     badge = tag("span", grade, class_=f"grade {GRADES.get(grade, 'caution')}")
-    numbers = table(line, "figures")
+    numbers, title = table(line, "figures"), str(line.get("title", ""))
     cells = [[name, amount(number(value), 5).rstrip("0").rstrip(".")] for name, value in numbers.items()]
     return tag(
         "article",
-        tag("h3", tag("span", str(line.get("check", "")), class_="number"), str(line.get("title", "")), badge),
+        tag("h3", tag("span", str(line.get("check", "")), class_="number"), title[:1].upper() + title[1:], badge),
         tag("p", str(line.get("finding", "")), class_="finding"),
         tag("p", str(line.get("means", "")), class_="why"),
         tag("p", tag("strong", "What the PASS is worth: "), str(line["bound"]), class_="bound")

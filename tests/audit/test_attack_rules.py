@@ -87,6 +87,13 @@ def test_reference_networks_share_everybody_out() -> None:
     assert {int(row.sum()) for row in inside} == {4, 5}
 
 
+def test_a_replay_is_attacked_without_its_twin_so_that_members_and_others_have_alike_references() -> None:
+    inside = membership.drawn_in(40, seed=2)
+    for number, chosen in enumerate(inside):
+        beside = membership.elsewhere(inside.astype(float), number).sum(0)
+        assert set(beside[chosen]) == set(beside[~chosen]) == {membership.REFERENCES / 2 - 1}
+
+
 def test_the_ratio_of_a_person_is_0_where_the_network_is_like_the_references() -> None:
     same = np.array([-1.0, -2.0])
     np.testing.assert_allclose(membership.ratios(same, np.stack([same, same])), 0.0, atol=1e-12)

@@ -95,8 +95,9 @@ def people() -> list[PatientTensors]:
 
 @pytest.mark.slow
 def test_members_of_an_honest_network_stay_hidden_and_those_of_one_without_noise_are_found(
-    people: list[PatientTensors], tmp_path: Path
+    people: list[PatientTensors], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(membership, "CONTROL_STEPS", 140)
     subject = run_of(plan_of("classify"), tmp_path, people)
     line = membership.membership(subject)
     assert line.grade is Grade.PASS, line.finding
@@ -105,7 +106,7 @@ def test_members_of_an_honest_network_stay_hidden_and_those_of_one_without_noise
     task = make(subject.plan, stage, {})
     assert isinstance(task, Trained)
     weights = subject.models["classify"]
-    leaking = without_privacy(task, stage, people[:MEMBERS], weights, steps=300, batch=8, rate=5e-3, seed=0)
+    leaking = without_privacy(task, stage, people[:MEMBERS], weights, steps=200, batch=8, rate=5e-3, seed=0)
     faulty = replace(subject, models={"classify": dict(leaking.state_dict())})
     found = membership.membership(faulty)
     assert found.grade is Grade.FAIL, found.finding
@@ -129,7 +130,7 @@ def test_without_patients_nothing_is_tested(tmp_path: Path, people: list[Patient
 def test_links_and_mutations_are_hidden_by_an_honest_encoder_and_told_by_one_that_knows_its_patients_by_heart(
     people: list[PatientTensors], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linkage, "CONTROL_STEPS", 150)
+    monkeypatch.setattr(linkage, "CONTROL_STEPS", 100)
     subject = run_of(plan_of("encode"), tmp_path, people)
     for check in (linkage.linkage, attribute.attribute):
         line = check(subject)

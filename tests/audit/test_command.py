@@ -21,7 +21,7 @@ def test_an_audit_prints_a_row_a_line_and_writes_page_and_numbers(
     out = tmp_path / "audit"
     code, said, _ = fedspine("audit", finished, "--data", folders, "--out", out, "--only", "A1", "--only", "A2")
     assert code == 0
-    assert [line[:15].split() for line in said.splitlines()[:2]] == [["A1", "PASS"], ["A2", "PASS"]]
+    assert [line[:16].split() for line in said.splitlines()[:2]] == [["A1", "PASS"], ["A2", "PASS"]]
     written = json.loads((out / "audit.json").read_text("utf-8"))
     assert [line["grade"] for line in written["lines"]] == [Grade.PASS, Grade.PASS]
     assert {one["fold"] for one in written["meaning"]} == {TRAIN, HELD_OUT}

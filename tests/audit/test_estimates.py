@@ -124,6 +124,6 @@ def test_honest_p_values_are_uniform() -> None:
 
 
 def test_an_alarm_counts_how_many_tests_there_were() -> None:
-    tests = [Test("one", 5e-4), *(Test(str(index), 0.5) for index in range(9))]
+    tests = [Test("one", 5e-5), *(Test(str(index), 0.5) for index in range(9))]
     assert not alarms(tests)
     assert alarms(tests[:1])
