@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedspine.errors import Refused
-from fedspine.secure.keys import Context
-
-MOST_ATTEMPTS = 5
-"""At one round, whoever asks. Each that gets as far as an answer is a release, booked and paid."""
+from fedspine.secure.keys import MOST_ATTEMPTS, Context
 
 
 class Attempts:
@@ -37,7 +35,7 @@ class Attempts:
             Refused: `attempt-used`, if there has been this attempt or a later one, or it is one too many.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        before = {int(file.stem.rpartition("-")[2]): file for file in self._folder.glob(f"{_round(context)}-*")}
+        before = self._before(context)
         if not max(before, default=0) < context.attempt <= MOST_ATTEMPTS:
             raise Refused("attempt-used")
         key = X25519PrivateKey.generate()
@@ -73,6 +71,11 @@ class Attempts:
         if kept[32:] != _digest(context):
             raise Refused("keys-refused")
         return X25519PrivateKey.from_private_bytes(kept[:32])
+
+    def _before(self, context: Context) -> dict[int, Path]:
+        """Return the files of the round's attempts, and not of a stage whose name goes on where this one's ends."""
+        mine = re.compile(re.escape(_round(context)) + r"-(\d+)")
+        return {int(found[1]): file for file in self._folder.iterdir() if (found := mine.fullmatch(file.stem))}
 
     def _file(self, context: Context, suffix: str) -> Path:
         return self._folder / f"{_round(context)}-{context.attempt}.{suffix}"

@@ -64,7 +64,6 @@ def weights_limit(
     stage: Stage,
     strength: Strength,
     patients: int,
-    round_number: int,
 ) -> Limit:
     """Return the limit on a trained network's weights, to be asked for before training, while `model` is as it came.
 
@@ -76,9 +75,7 @@ def weights_limit(
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     before = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
     travel = {
-        names[id(parameter)]: bounds.adam_travel(
-            group["initial_lr"], group["betas"], stage.steps, (round_number - 1) * stage.steps
-        )
+        names[id(parameter)]: bounds.adam_travel(group["initial_lr"], group["betas"], stage.steps, _taken(optimiser))
         for group in optimiser.param_groups
         for parameter in group["params"]
     }
@@ -95,6 +92,11 @@ def weights_limit(
                 raise EgressBlocked("weights must not move further than the round's steps take them; nothing was sent")
 
     return within
+
+
+def _taken(optimiser: torch.optim.Adam) -> int:
+    """Return how many steps the optimiser has taken, rounds that were asked for again among them."""
+    return max((int(state["step"]) for state in optimiser.state.values() if "step" in state), default=0)
 
 
 def _reach(name: str, before: Mapping[str, Tensor], travel: Mapping[str, float]) -> Tensor:

@@ -81,7 +81,7 @@ def admit(plan: Plan, stage: Stage, site: Site, patients: int) -> None:
 
 
 def booking(
-    plan: Plan, stage: Stage, round_number: int, event: Event, site: Site, counted_from: int
+    plan: Plan, stage: Stage, round_number: int, event: Event, site: Site, counted_from: int, split: str
 ) -> Callable[[Sequence[Line]], None]:
     """Return what must be true of the ledger's lines before one more release is booked.
 
@@ -98,6 +98,7 @@ def booking(
         event: the release.
         site: the hospital's policy.
         counted_from: how many lines are older than the plan's approval or enrolment.
+        split: of patients into folds, as the ledger has it; under another one they may have been in the other fold.
 
     Raises (the result does):
         Refused: `round-repeated` or `too-many-rounds`.
@@ -114,7 +115,8 @@ def booking(
         repeated = rounds.total() - len(rounds)
         if rounds[stage.name, round_number] > 1 and repeated > site.max_repeats:
             raise Refused("round-repeated")
-        paid = [Event(**line["event"]) for line in lines if line["plan"] == digest and line["fold"] == stage.fold]
+        own = [line for line in lines if line["plan"] == digest]
+        paid = [Event(**one["event"]) for one in own if one["split"] != split or one["fold"] == stage.fold]
         private = plan.privacy.mechanism != "none" and site.max_epsilon_plan is not None
         if private and epsilon_rdp([*paid, event], plan.privacy.delta) > _plan_cap(site):
             raise BudgetSpent("the site's max_epsilon_plan must cover a release; the next one would not fit")

@@ -75,7 +75,7 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     noise = noise_generator(work.seed, "noise", hospital.name, plan.digest(), stage.name, order.round)
     if isinstance(task, Trained) and model is not None:
         optimiser = _optimiser(hospital, order, task, model)
-        limit = weights_limit(task, model, optimiser, stage, strength, len(patients), order.round)
+        limit = weights_limit(task, model, optimiser, stage, strength, len(patients))
     else:
         limit = sum_limit(strength, len(patients))
     schema, event = schema_of(task, model), Event(strength.noise_multiplier, stage.sample_rate, stage.steps)

@@ -188,7 +188,7 @@ def book(hospital: Hospital, work: Work, event: Event, coalition: Event | None =
         coalition=coalition,
     )
     cap = float("inf") if plan.privacy.mechanism == "none" else work.policy.max_epsilon
-    also = booking(plan, stage, order.round, event, work.policy, work.counted_from)
+    also = booking(plan, stage, order.round, event, work.policy, work.counted_from, entry.split)
     return hospital.ledger.book(entry, max_epsilon=cap, delta=plan.privacy.delta, also=also)
 
 

@@ -77,15 +77,21 @@ def metrics(
     }
 
 
+MAYBE_BOOKED = ("no-answer", "failed", "egress-blocked", "unreadable")
+"""Codes that may come after a site has booked its release."""
+
+
 def _cost(plan: Plan, stages: Sequence[Mapping[str, Any]], site: str) -> dict[str, Any]:
     """Return what the rounds that a site was asked for may have cost its patients, by fold and by stage.
 
-    A round that was asked for counts though no usable answer came: the site may have booked it.
+    A round that was asked for counts though no usable answer came: the site may have booked it. Only where a code says
+    that it did not get so far, it does not count.
     """
     spent: dict[str, list[Event]] = {TRAIN: [], HELD_OUT: []}
     single = {}
     for entry in stages:
-        rounds = entry["asked"].get(site, 0) if site not in entry["refused"] else entry["answered"].get(site, 0)
+        booked = entry["refused"].get(site, MAYBE_BOOKED[0]) in MAYBE_BOOKED
+        rounds = entry["asked" if booked else "answered"].get(site, 0)
         if not rounds:
             continue
         noise = entry["noise_multiplier"] if plan.privacy.mechanism != "none" else 0.0

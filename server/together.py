@@ -20,12 +20,10 @@ from torch import Tensor
 from fedspine.config import Plan, Stage
 from fedspine.errors import FedspineError
 from fedspine.secure.encoding import added, decoded, width_for
+from fedspine.secure.keys import MOST_ATTEMPTS
 from fedspine.wire import ARRAYS, KEYS, MASKED, ORDER, SECURE, SHARED, masked_schema, offer_schema
 from server.answers import count_rounds, usable
 from server.sites import Enrolled, Reply, ask, order_of
-
-MOST_ATTEMPTS = 5
-"""At one round; sites allow no more."""
 
 PASSING = ("attempt-used",)
 """Codes after which a site is asked again: it remembers an attempt from before the server was started anew."""

@@ -48,6 +48,9 @@ class Price:
         pld, rdp: epsilon by the project's accountants.
         again: by the audit's own.
         secure: whether secure sums are among them, of whose cost there is no exact figure but bounds.
+        once: epsilon by RDP without rounds that were asked for again, which the plan's epsilon does not cover and the
+            site's own limits do; 0 where nothing says.
+        repeated: how many those are.
     """
 
     fold: str
@@ -55,6 +58,8 @@ class Price:
     rdp: float
     again: float
     secure: bool = False
+    once: float = 0.0
+    repeated: int = 0
 
 
 def ledgers(subject: Subject) -> Line:
@@ -84,8 +89,8 @@ def ledgers(subject: Subject) -> Line:
         return Line("A2", TITLE, Level.GUARANTEE, Grade.NOT_TESTED, "No site's ledger is at hand.", means=MEANS)
     apart = max((abs(price.pld / price.again - 1) for price in priced if not price.secure), default=0.0)
     finding = (
-        f"{booked} releases in {read} ledgers, unbroken, one for each round that was answered; a second accountant "
-        f"differs by {apart:.2%} at most."
+        f"{booked} releases in {read} ledgers, unbroken, one for each round that was answered{_again(priced)}; "
+        f"a second accountant differs by {apart:.2%} at most."
     )
     return Line(
         "A2",
@@ -137,12 +142,14 @@ def prices(subject: Subject, entries: Sequence[Entry]) -> list[Price]:
     """Return what the plan cost the patients of each fold, by three accountants."""
     found, plan, digest = [], subject.plan, subject.digest
     for fold in (TRAIN, HELD_OUT):
-        events = [entry.event for entry in entries if entry.plan == digest and entry.fold == fold]
+        own = [entry for entry in entries if entry.plan == digest and entry.fold == fold]
+        events = [entry.event for entry in own]
+        first = [entry.event for entry in {(one.stage, one.round): one for one in own}.values()]
         if events and plan.privacy.mechanism != "none":
             delta = plan.privacy.delta
             secure = any(event.mechanism != "gaussian" for event in events)
             three = epsilon_pld(events, delta), epsilon_rdp(events, delta), again(events, delta)
-            found.append(Price(fold, *three, secure))
+            found.append(Price(fold, *three, secure, epsilon_rdp(first, delta), len(events) - len(first)))
     return found
 
 
@@ -166,8 +173,8 @@ def mispriced(plan: Plan, price: Price) -> list[str]:
         faults.append(f"epsilon {price.pld:.3f} in {price.fold} is {price.again:.3f} by a second accountant")
     if price.rdp < price.pld * (1 - 1e-3):
         faults.append(f"the Rényi bound {price.rdp:.3f} in {price.fold} is below the tight one, {price.pld:.3f}")
-    if price.rdp > plan.privacy.epsilon * (1 + 1e-6):
-        faults.append(f"{price.fold} cost {price.rdp:.3f}, more than the plan's epsilon {plan.privacy.epsilon:g}")
+    if price.once > plan.privacy.epsilon * (1 + 1e-6):
+        faults.append(f"{price.fold} cost {price.once:.3f}, more than the plan's epsilon {plan.privacy.epsilon:g}")
     return faults
 
 
@@ -184,6 +191,12 @@ def beyond_cap(subject: Subject, site: SiteRecord, entries: Sequence[Entry]) -> 
     delta = subject.plan.privacy.delta
     paid = {epsilon_rdp(paid_by(entries, entry.fold, entry.split), delta) for entry in entries}
     return [f"a patient paid {max(paid):.3f}, more than the site's {cap:g}"] if paid and max(paid) > cap else []
+
+
+def _again(priced: Sequence[Price]) -> str:
+    """Return how many rounds were asked for again, each at its price, where some were."""
+    repeated = sum(price.repeated for price in priced)
+    return f", {repeated} of them for a round asked for again" if repeated else ""
 
 
 def _told(faults: Sequence[str]) -> str:

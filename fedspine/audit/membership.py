@@ -201,12 +201,13 @@ def judged(found: Attacked, claim: Promise, stage: Stage) -> Line:
         return _untested(f"the attack is too weak to find members even without privacy; {told}", figures)
     if not found.replayed.could_contradict(claim):
         return _untested(f"the ledger lets attacks find so many that none could contradict it; {told}", figures)
-    shown = "" if found.control.beyond(claim) else ", nor would the control's success among so few"
+    least = found.released.least_area(claim)
+    shown = "would" if found.control.area > least else "would not"
     bound = (
         f"The ledger lets no attack find more than {claim.largest(FALSE_ALARMS):.1%} of members at {FALSE_ALARMS:.0%} "
         f"false alarms, nor reach an area above {claim.area:.2f}. Not contradicting it here: in the released network "
-        f"{unnoticed(found.released, claim)}; in replays {unnoticed(found.replayed, claim)}{shown}. {REFERENCES} "
-        f"reference networks; one attack, and others may be better."
+        f"{unnoticed(found.released, claim)}; in replays {unnoticed(found.replayed, claim)}. An area such as the "
+        f"control's {shown} contradict it. {REFERENCES} reference networks; one attack, and others may be better."
     )
     return _line(Grade.PASS, told[0].upper() + told[1:] + ".", bound, figures)
 

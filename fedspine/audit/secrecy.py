@@ -23,16 +23,19 @@ from fedspine.audit.stages import opened
 from fedspine.audit.subject import SiteRecord, Subject
 from fedspine.config import Stage
 from fedspine.errors import FedspineError, PrivacyError
+from fedspine.privacy.chain import Line as Logged
 from fedspine.privacy.chain import read
 from fedspine.privacy.ledger import Entry, Ledger
 from fedspine.privacy.patient_sum import noise_generator
 from fedspine.site_file import load_site
 from fedspine.tasks._rounds import Strength, measure
 from fedspine.tasks._task import Measured
+from fedspine.tasks._together import is_one_sum
 from fedspine.wire import digest
 
 ENTROPY = "os entropy"
 DRAWS = 64
+Sent = dict[tuple[str, int], set[str]]
 MOST_STAGES = 2
 """Stages whose sums are computed again."""
 
@@ -52,7 +55,7 @@ def secrecy(subject: Subject) -> Line:
     for site in subject.sites:
         try:
             entries = [entry for entry in Ledger(site.state / "ledger.jsonl").entries() if entry.plan == subject.digest]
-            left = {(line["stage"], line["round"]): line["digest"] for line in read(site.state / "egress.jsonl", "it")}
+            left = sent_by(subject, read(site.state / "egress.jsonl", "it"))
         except PrivacyError:
             continue  # that is line A2's to tell
         booked += len(entries)
@@ -78,6 +81,15 @@ def secrecy(subject: Subject) -> Line:
         means=MEANS,
         figures={"releases": booked, "seeded": seeded, "computed again": tried, "known": known},
     )
+
+
+def sent_by(subject: Subject, log: Sequence[Logged]) -> Sent:
+    """Return the digests of what left for this plan, by stage and round; there are several where it was repeated."""
+    sent: Sent = {}
+    for line in log:
+        if line.get("plan", subject.digest) == subject.digest and line["digest"]:
+            sent.setdefault((line["stage"], line["round"]), set()).add(line["digest"])
+    return sent
 
 
 def _simulated(faults: Sequence[str], booked: int, tried: int, known: int) -> Line:
@@ -106,17 +118,17 @@ def _fresh() -> bool:
     return bool((first != second).all())
 
 
-def _computed_again(
-    subject: Subject, site: SiteRecord, entries: Sequence[Entry], left: dict[tuple[str, int], str]
-) -> Iterator[bool]:
+def _computed_again(subject: Subject, site: SiteRecord, entries: Sequence[Entry], left: Sent) -> Iterator[bool]:
     """Yield, for some sums that left a site, whether a known seed gives the very same one."""
     # the last stages saw the patients, and the released values, as they are at hand now
     stages = [stage for stage in reversed(subject.plan.stage) if stage.rounds == 1 and stage.name not in subject.models]
     stages = [stage for stage in stages if len(site.patients.get(stage.fold, ())) and (stage.name, 1) in left]
+    # what leaves of a secure sum is masked: no seed of the noise gives it
+    stages = [one for one in stages if not is_one_sum(subject.plan, one, opened(subject, one, site).task)]
     for stage in stages[:MOST_STAGES]:
         if any(entry.stage == stage.name for entry in entries):
             sent = left[stage.name, 1]
-            yield any(_digest(subject, site, stage, seed) == sent for seed in _known_seeds(subject, site))
+            yield any(_digest(subject, site, stage, seed) in sent for seed in _known_seeds(subject, site))
 
 
 def _known_seeds(subject: Subject, site: SiteRecord) -> Iterator[int]:

@@ -28,6 +28,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import riskcal
+from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 from numpy.typing import NDArray
 from scipy.stats import beta, mannwhitneyu, norm
 
@@ -227,6 +228,11 @@ def largest_found(events: tuple[Event, ...], alarms: float) -> float:
     none here, and the bound is the best of what (ε, δ) gives at several δ, which is looser.
     """
     if all(event.mechanism == GAUSSIAN for event in events):
-        return 1 - float(riskcal.analysis.get_beta_from_pld(loss_distribution(events), alpha=alarms))
+        return 1 - float(riskcal.analysis.get_beta_from_pld(_losses(events), alpha=alarms))
     pairs = [(epsilon_pld(events, delta), delta) for delta in _DELTAS]
     return 1 - max(float(riskcal.analysis.get_beta_for_epsilon_delta(*pair, alarms)) for pair in pairs)
+
+
+@lru_cache(maxsize=16)
+def _losses(events: tuple[Event, ...]) -> PrivacyLossDistribution:
+    return loss_distribution(events)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -134,4 +134,9 @@ def _costs(state: Path, delta: float) -> Table:
     for fold in FOLDS:
         events = paid_by(entries, fold, entries[-1].split) if entries else []
         table.add_row(fold, str(len(events)), f"{epsilon_pld(events, delta):.3f}", f"{epsilon_rdp(events, delta):.3f}")
+        if any(entry.coalition for entry in entries):
+            alone = [replace(entry, event=entry.coalition or entry.event) for entry in entries]
+            events = paid_by(alone, fold, entries[-1].split)
+            two = f"{epsilon_pld(events, delta):.3f}", f"{epsilon_rdp(events, delta):.3f}"
+            table.add_row(f"{fold}, should all other sites and the server pool", str(len(events)), *two)
     return table

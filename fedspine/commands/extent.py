@@ -13,10 +13,14 @@ from fedspine.cohort.scanner import MOST_SCANNERS
 from fedspine.config import Plan, Stage
 from fedspine.errors import FedspineError
 from fedspine.tasks._task import Shared, Site, Trained, make, public_values
-from fedspine.wire import Schema, schema_of
+from fedspine.tasks._together import dimension_of, is_one_sum
+from fedspine.wire import Schema, masked_schema, schema_of
 
 PATIENTS = 10
 """Of the site that is played here; no shape depends on it."""
+
+BITS = 32
+"""Of a word of a secure sum; very many patients would need 64. The 96 bytes of its key are not counted."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,15 @@ def _opened(plan: Plan, stage: Stage, shared: Shared) -> tuple[Schema, dict[str,
     public = public_values(plan, stage, shared, inner)
     task = make(plan, stage, {**shared, **public}, inner)
     if isinstance(task, Trained):
-        return schema_of(task, task.build()), public, 2
+        model = task.build()
+        if is_one_sum(plan, stage, task):
+            return masked_schema(dimension_of(task, model), BITS), public, 1
+        return schema_of(task, model), public, 2
     scanners = (PATIENTS, *[0] * (MOST_SCANNERS - 1))
     outcome = task.finish({"site": Site(task.zeros(), PATIENTS, scanners)}, 1.0)
     released = {**outcome.common, **outcome.own.get("site", {})}
-    return schema_of(task, None), {**public, **{f"{stage.task}.{key}": value for key, value in released.items()}}, 1
+    schema = masked_schema(dimension_of(task, None), BITS) if is_one_sum(plan, stage, task) else schema_of(task, None)
+    return schema, {**public, **{f"{stage.task}.{key}": value for key, value in released.items()}}, 1
 
 
 def _fresh(plan: Plan, stage: Stage, shared: Shared) -> dict[str, Tensor] | None:

@@ -162,6 +162,13 @@ def words_on(plan: Plan, found: Permission) -> list[str]:
         )
         if all_rdp > found.limit:
             said.append("THE BUDGET DOES NOT COVER THE PLAN: it would stop on the way, with the code budget-spent")
+    if plan.privacy.sums == "secure":
+        said.append(
+            "of stages that are one secure sum the server sees the total of all hospitals; these costs are against "
+            f"it and {plan.privacy.colluding} of the others. Should all others and the server pool what they know, "
+            "only this hospital's own share of the noise is left, and they learn more: fedspine egress verify has "
+            "that price too, once it is known how many hospitals took part"
+        )
     said += [
         f"site.toml refuses {', '.join(stages)}: {CODES[code]}, whoever approves"
         for code, stages in found.refusals.items()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedspine.privacy.guarded import Note, guarded
 from fedspine.privacy.integer_sum import Integers, IntegerSum
 from fedspine.privacy.patient_sum import PatientSum
 
@@ -52,6 +53,7 @@ def private_gradient(
     loss_bound: float,
     generator: np.random.Generator,
     views: int = 1,
+    note: Note | None = None,
 ) -> Released:
     """Return the noised mean gradient of `loss` over a Poisson `sample` of patients.
 
@@ -67,9 +69,10 @@ def private_gradient(
         views: how often `loss` is asked of a patient, if it is random; the mean of the gradients is clipped once, so
             the patient's term is as bounded as with one view (augmentation multiplicity, De et al. 2022), and they are
             taken one after the other, so memory stays that of one.
+        note: told of a patient whose loss or gradient could not be computed; see `privacy.guarded`.
     """
     total = PatientSum([*parameters, parameters[0].new_zeros(())], clip)
-    _accumulate(total, parameters, sample, loss, clip, loss_bound, views)
+    _accumulate(total, parameters, sample, loss, clip, loss_bound, views, note)
     return mean_of(total.release(noise_multiplier, generator), clip, loss_bound, expected)
 
 
@@ -84,6 +87,7 @@ def gradient_share(
     loss_bound: float,
     generator: np.random.Generator,
     views: int = 1,
+    note: Note | None = None,
 ) -> Integers:
     """Return the same sum in whole steps with this site's share of the noise, for a secure sum over sites.
 
@@ -92,10 +96,11 @@ def gradient_share(
 
     Args:
         parts: how many sites' shares make up the whole noise.
-        parameters, sample, loss, clip, noise_multiplier, loss_bound, generator, views: as for `private_gradient`.
+        parameters, sample, loss, clip, noise_multiplier, loss_bound, generator, views, note: as for
+            `private_gradient`.
     """
     total = IntegerSum(sum(map(torch.numel, parameters)) + 1, clip)
-    _accumulate(total, parameters, sample, loss, clip, loss_bound, views)
+    _accumulate(total, parameters, sample, loss, clip, loss_bound, views, note)
     return total.release_share(noise_multiplier, parts, generator)
 
 
@@ -124,18 +129,25 @@ def _accumulate(
     clip: float,
     loss_bound: float,
     views: int,
+    note: Note | None,
 ) -> None:
     limit = clip * math.sqrt(1 - LOSS_NORM**2) if math.isfinite(clip) else clip
     loss_scale = _loss_scale(clip, loss_bound)
+
+    def term_of(patient: P) -> tuple[list[Tensor], Tensor] | None:
+        return _mean_gradient(parameters, patient, loss, views)
+
+    gradient_of = guarded(term_of, note)
     for patient in sample:
-        term, value = _mean_gradient(parameters, patient, loss, views)
-        if term is not None:
+        found = gradient_of(patient)
+        if found is not None:
+            term, value = found
             total.add([*_clipped(term, limit), value.clamp(0, loss_bound) * loss_scale])
 
 
 def _mean_gradient(
     parameters: Sequence[Tensor], patient: P, loss: Callable[[P], Tensor | None], views: int
-) -> tuple[list[Tensor] | None, Tensor]:
+) -> tuple[list[Tensor], Tensor] | None:
     """Return the mean over views of a patient's gradient, and of the loss; `None` where no view had anything to say."""
     term, said, mean = None, 0, torch.zeros(())
     for _ in range(views):
@@ -152,7 +164,7 @@ def _mean_gradient(
         said, mean = said + 1, mean + value.detach()
     if term is not None and said > 1:
         torch._foreach_div_(term, float(said))
-    return term, mean / max(said, 1)
+    return None if term is None else (term, mean / said)
 
 
 def _clipped(term: list[Tensor], limit: float) -> list[Tensor]:

@@ -27,6 +27,9 @@ FILE = "signing.key"
 OFFER_BYTES = 32 + 64
 """Of what travels: a public key and the signature over it."""
 
+MOST_ATTEMPTS = 5
+"""At one round of a secure sum, whoever asks. Each that gets as far as an answer is a release, booked and paid."""
+
 
 @dataclass(frozen=True)
 class Context:

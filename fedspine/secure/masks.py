@@ -1,13 +1,16 @@
 """Pairwise masks: what two sites add and subtract, so that it is gone from the sum and hides each part of it.
 
 For sites i < j of the participants, both compute the shared secret of their X25519 keys for this attempt, from it by
-HKDF-SHA256 (RFC 5869) a key bound to the context and both names, and from that a ChaCha20 keystream (RFC 8439) as long
-as the vector. Site i adds it modulo 2³² or 2⁶⁴, site j subtracts it (Bonawitz et al. 2017, arXiv:1611.08063).
+HKDF-SHA256 (RFC 5869) a key bound to the context, both names, and the number and width of the words, and from that a
+ChaCha20 keystream (RFC 8439) as long as the vector. Site i adds it modulo 2³² or 2⁶⁴, site j subtracts it (Bonawitz et
+al. 2017, arXiv:1611.08063).
 
 Argument. To whoever knows neither private key the keystream is uniform, so a site's masked vector is uniform and
 independent of its numbers as long as one other participant keeps its key; of all of them together only the sum over
 those outside a coalition is left. A keystream used for two vectors would give their difference away: so a private key
-belongs to one attempt, is deleted before it is used, and a second request finds none (`client.attempts`).
+belongs to one attempt, is deleted before it is used, and a second request finds none (`client.attempts`). Were the key
+not bound to number and width, a server that tells sites of different ones could have masks cancel in part: two words
+of 32 bits against the halves of one of 64. Then it would see some entries with fewer shares of noise than are booked.
 
 With two participants, each can subtract its own part from the sum and holds the other's. Masks then hide nothing from
 either; noise still does.
@@ -58,7 +61,8 @@ def masked(
     for other in sorted(others):
         if other == name:
             continue
-        mask = _keystream(_pair_key(own, name, others[other], other, context), hidden.nbytes, hidden.dtype.str)
+        about = context.about("mask", *sorted((name, other)), str(len(hidden)), hidden.dtype.str)
+        mask = _keystream(_pair_key(own, others[other], about), hidden.nbytes, hidden.dtype.str)
         if name < other:
             hidden += mask
         else:
@@ -66,12 +70,11 @@ def masked(
     return hidden
 
 
-def _pair_key(own: X25519PrivateKey, name: str, public: X25519PublicKey, other: str, context: Context) -> bytes:
+def _pair_key(own: X25519PrivateKey, public: X25519PublicKey, about: bytes) -> bytes:
     try:
         secret = own.exchange(public)
     except ValueError:
         raise Refused("keys-refused") from None
-    about = context.about("mask", *sorted((name, other)))
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=about).derive(secret)
 
 

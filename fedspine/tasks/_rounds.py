@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from fedspine.cohort.augment import FAR, Strengths, traditional
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
+from fedspine.privacy.guarded import guarded
 from fedspine.privacy.integer_sum import IntegerSum
 from fedspine.privacy.patient_sum import PatientSum, poisson_sample
 from fedspine.privacy.sgd import private_gradient
 from fedspine.tasks._device import placed, where
-from fedspine.tasks._guarded import guarded
 from fedspine.tasks._moments import recall, remember
 from fedspine.tasks._task import Measured, Trained
 
@@ -76,7 +76,7 @@ def train_round(
     """
     private = task.private_parameters(model)
     losses = []
-    loss_of = loss_at(task, model, patients, stage, noise, note)
+    loss_of = loss_at(task, model, patients, stage, noise)
     model.train()
     for step in range(stage.steps):
         released = private_gradient(
@@ -89,6 +89,7 @@ def train_round(
             loss_bound=task.loss_bound,
             generator=noise,
             views=stage.views,
+            note=note,
         )
         take_step(task, model, optimiser, private, released.gradients, draws, step)
         losses.append(released.loss)
@@ -101,15 +102,14 @@ def loss_at(
     patients: Sequence[PatientTensors],
     stage: Stage,
     noise: np.random.Generator,
-    note: Callable[[Exception], None] | None,
 ) -> Callable[[int], Tensor | None]:
-    """Return the loss of the patient at an index, a view with a seed of its own; see `train_round` and `guarded`."""
+    """Return the loss of the patient at an index, a view with a seed of its own; see `train_round`."""
 
     def loss(index: int) -> Tensor | None:
         own = torch.Generator().manual_seed(int(noise.integers(2**63)))
         return _loss(task, model, _view(task, stage, patients[index], own), own)
 
-    return guarded(loss, note)
+    return loss
 
 
 def pretrain(

@@ -80,13 +80,14 @@ def share_of_gradient(
     return gradient_share(
         task.private_parameters(model),
         poisson_sample(len(patients), stage.sample_rate, noise),
-        loss_at(task, model, patients, stage, noise, note),
+        loss_at(task, model, patients, stage, noise),
         clip=strength.clip,
         noise_multiplier=strength.noise_multiplier,
         parts=parts,
         loss_bound=task.loss_bound,
         generator=noise,
         views=stage.views,
+        note=note,
     )
 
 

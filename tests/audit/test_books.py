@@ -98,6 +98,8 @@ def test_the_tight_figure_may_not_exceed_the_renyi_bound() -> None:
     plan = small_plan()
     assert mispriced(plan, Price("train", pld=5.0, rdp=4.0, again=5.0))
     assert not mispriced(plan, Price("train", pld=4.0, rdp=5.0, again=4.0))
+    assert mispriced(plan, Price("train", pld=4.0, rdp=900.0, again=4.0, once=800.0))
+    assert not mispriced(plan, Price("train", pld=4.0, rdp=900.0, again=4.0, once=5.0, repeated=1))
 
 
 def test_what_a_site_allows_is_a_cap(copied: Subject, tmp_path: Path) -> None:

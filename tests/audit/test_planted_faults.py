@@ -145,13 +145,14 @@ def test_a_sum_over_more_than_the_patient_is_found(subject: Subject, monkeypatch
     """An engine that hands a patient part of the gradient of the one before."""
     real, before = sgd._mean_gradient, list[Tensor]()
 
-    def leaking(*arguments: Any) -> tuple[list[Tensor] | None, Tensor]:
-        term, value = real(*arguments)
-        if term is not None:
-            mixed = [own + 1e-4 * other for own, other in zip(term, before or term, strict=True)]
-            before[:] = term
-            return mixed, value
-        return term, value
+    def leaking(*arguments: Any) -> tuple[list[Tensor], Tensor] | None:
+        found = real(*arguments)
+        if found is None:
+            return None
+        term, value = found
+        mixed = [own + 1e-4 * other for own, other in zip(term, before or term, strict=True)]
+        before[:] = term
+        return mixed, value
 
     monkeypatch.setattr(sgd, "_mean_gradient", leaking)
     assert failing(subject, [sensitivity.alone]) == {"A5"}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from client.attempts import MOST_ATTEMPTS, Attempts
+from client.attempts import Attempts
 from client.hospital import Hospital
 from client.identity import identity, own_key
 from client.limits import words_limit
@@ -24,7 +24,7 @@ from fedspine.errors import EgressBlocked, Refused
 from fedspine.phantom.writer import write_consortium
 from fedspine.plans.default import phantom_data
 from fedspine.privacy.chain import read
-from fedspine.secure.keys import Context, offer
+from fedspine.secure.keys import MOST_ATTEMPTS, Context, offer
 from fedspine.secure.roster import FILE, roster_of, roster_text
 from fedspine.tasks._task import public_values
 
@@ -105,6 +105,20 @@ def test_a_swapped_key_costs_nothing_and_gets_nothing(hospitals: list[Hospital])
     assert hospitals[0].ledger.entries() == []
 
 
+@pytest.mark.parametrize("wide", [(0,), (1,), (1, 2)])
+def test_a_server_that_tells_sites_of_different_widths_cancels_no_mask(
+    hospitals: list[Hospital], wide: tuple[int, ...]
+) -> None:
+    keys, low = keys_of(hospitals), []
+    for number, one in enumerate(hospitals):
+        asked = Asked(1, (0, 1, 2), keys, 64 if number in wide else 32)
+        halves = answer_masked(one, order(), asked).arrays["masked"].numpy().view(np.uint32)
+        low.append(halves[: len(halves) // 2 if number in wide else None : 2].astype(np.uint32))
+    shortest = min(map(len, low))
+    total = np.add.reduce([one[:shortest] for one in low], dtype=np.uint32).view(np.int32)
+    assert np.abs(total.astype(float)).mean() > 2.0**29, "small numbers are left: masks have cancelled"
+
+
 def test_keys_of_another_attempt_do_not_serve(hospitals: list[Hospital]) -> None:
     before = keys_of(hospitals, 1)
     keys_of(hospitals, 2)
@@ -136,6 +150,14 @@ def test_attempts_go_up_and_end(tmp_path: Path) -> None:
     assert [file.name[-5:] for file in tmp_path.iterdir()] == ["5.key"]
     assert next(tmp_path.iterdir()).stat().st_mode & 0o777 == 0o600
     attempts.begin(replace(CONTEXT, round=2))
+
+
+def test_attempts_of_a_stage_are_not_those_of_one_with_a_longer_name(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path)
+    attempts.begin(replace(CONTEXT, stage="classify-1", attempt=3))
+    attempts.begin(replace(CONTEXT, stage="classify", attempt=1))
+    attempts.begin(replace(CONTEXT, stage="classify", attempt=4))
+    attempts.take(replace(CONTEXT, stage="classify-1", attempt=3))
 
 
 def test_a_key_is_for_the_company_that_it_was_made_for(tmp_path: Path) -> None:

@@ -91,6 +91,43 @@ def test_an_empty_sample_still_gets_its_noise_and_takes_its_step() -> None:
     assert float(released.gradients[0].std()) == pytest.approx(2.0 * 1.5 / 3.0, rel=0.03)
 
 
+class Failing(torch.autograd.Function):
+    """A loss that cannot be gone back through, as where memory runs out on a large patient."""
+
+    @staticmethod
+    def forward(context: object, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(context: object, *gradients: Tensor) -> Tensor:
+        raise RuntimeError("no memory left")
+
+
+def test_a_patient_whose_gradient_fails_is_a_zero_term_and_the_others_never_notice() -> None:
+    weight, noted = nn.Parameter(torch.ones(3)), list[Exception]()
+
+    def loss(patient: int) -> Tensor:
+        value = (weight * (patient + 1)).sum()
+        return Failing.apply(value) if patient == 1 else value  # type: ignore[no-untyped-call]
+
+    def step(sample: list[int]) -> Tensor:
+        released = private_gradient(
+            [weight],
+            sample,
+            loss,
+            clip=1.0,
+            noise_multiplier=0.0,
+            expected=3.0,
+            loss_bound=1.0,
+            generator=SEED,
+            note=noted.append,
+        )
+        return released.gradients[0]
+
+    assert torch.equal(step([0, 1, 2]), step([0, 2]))
+    assert len(noted) == 1
+
+
 def test_noise_is_gaussian_with_the_claimed_deviation() -> None:
     patients = PatientSum([torch.zeros(50_000)], 0.7)
     noise = patients.release(2.0, noise_generator(1, "noise"))[0].double().numpy()

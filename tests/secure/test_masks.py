@@ -49,6 +49,14 @@ def test_whoever_lacks_one_part_has_nothing(bits: int) -> None:
     assert not np.add.reduce(np.array(parts)).any()
 
 
+def test_vectors_of_another_length_or_width_have_other_masks() -> None:
+    others = verified(SITES.offers, SITES.roster, SITES.context)
+    vectors: tuple[Words, ...] = (np.zeros(8, np.uint32), np.zeros(12, np.uint32), np.zeros(4, np.uint64))
+    short, long, wide = (masked(one, SITES.own["a"], "a", others, SITES.context) for one in vectors)
+    assert not (short == long[:8]).any()
+    assert not (short == wide.view(np.uint32)).any()
+
+
 def test_another_attempt_has_other_masks_even_under_the_same_keys() -> None:
     words = {name: to_words(np.zeros(8, np.int64), 32) for name in SITES.roster.names}
     others = verified(SITES.offers, SITES.roster, SITES.context)

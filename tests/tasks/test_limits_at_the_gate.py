@@ -35,7 +35,7 @@ def test_trained_weights_move_as_far_as_steps_take_them_and_pixels_do_not_pass(h
     model = task.build()
     model.load_state_dict(house.models[name].state_dict())
     optimiser, strength = optimiser_of(task, model, stage.learning_rate), Strength(1.0, 1.0)
-    limit = weights_limit(task, model, optimiser, stage, strength, PATIENTS, 1)
+    limit = weights_limit(task, model, optimiser, stage, strength, PATIENTS)
     noise, draws = noise_generator(1, name), public_generator(1, name)
     loss = train_round(task, model, optimiser, patients, stage, strength, noise, draws)
     weights = {key: value.detach().clone() for key, value in model.state_dict().items()}

@@ -8,8 +8,11 @@ from typing import TypeVar
 P = TypeVar("P")
 R = TypeVar("R")
 
+Note = Callable[[Exception], None]
+"""Is told what went wrong; it stays at the site."""
 
-def guarded(work: Callable[[P], R | None], note: Callable[[Exception], None] | None) -> Callable[[P], R | None]:
+
+def guarded(work: Callable[[P], R | None], note: Note | None) -> Callable[[P], R | None]:
     """Return `work` such that a patient on whom it fails has nothing to say (a zero term), and `note` is told.
 
     A failure that stopped the site would be a release without noise: that this patient is there. It would also stop
