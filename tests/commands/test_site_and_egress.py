@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fedspine.commands.extent import extents
 from fedspine.config import load_plan
-from fedspine.privacy.accounting import Event, epsilon_pld
+from fedspine.privacy.accounting import Event, epsilon_pld, epsilon_rdp
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.chain import read
+from fedspine.privacy.ledger import Entry, Ledger
 
 from ..client.conftest import PLAN, Opened
 from ..conftest import Run
@@ -51,6 +53,26 @@ def test_without_a_yes_nothing_is_written(fedspine: Run, site: Path, monkeypatch
     monkeypatch.setattr("fedspine.commands.site.typer.confirm", lambda question: False)
     assert fedspine("site", "approve", "plan.toml", "--site", site, "--quick")[0] == 1
     assert not (site / ".fedspine").exists()
+
+
+def test_an_approval_of_secure_sums_says_against_whom_costs_are(fedspine: Run, site: Path) -> None:
+    def words() -> str:
+        return fedspine("site", "approve", "plan.toml", "--site", site, "--quick", "--yes")[1]
+
+    assert "own share of the noise" not in words()
+    plan = (site.parent / "plan.toml").read_text()
+    (site.parent / "plan.toml").write_text(plan.replace("[privacy]", '[privacy]\nsums = "secure"'))
+    assert "only this hospital's own share of the noise is left" in " ".join(words().split())
+
+
+def test_both_guarantees_of_a_secure_sum_are_priced(fedspine: Run, tmp_path: Path) -> None:
+    event = Event(4.0, 1.0, 1, "skellam", 100, 4096.0)
+    alone = replace(event, noise_multiplier=2.0)
+    entry = Entry("tokens", 1, "train", "split", event, 1.0, "plan", "os entropy", alone)
+    Ledger(tmp_path / "ledger.jsonl").book(entry, max_epsilon=10, delta=1e-5)
+    said = fedspine("egress", "verify", tmp_path)[1]
+    assert f"{epsilon_rdp([event], 1e-5):.3f}" in said
+    assert f"{epsilon_rdp([alone], 1e-5):.3f}" in said
 
 
 def test_what_the_policy_forbids_is_said_whoever_approves(fedspine: Run, site: Path) -> None:
