@@ -40,6 +40,8 @@ def enrol(hospital: Hospital, plan: Plan) -> Answer:
     numbers |= dict(zip(SCANNERS, map(float, enrolment.scanners), strict=True))
     if hospital.partition is not None:
         numbers["partition"] = float(hospital.partition)
+    elif hospital.noise_seed(policy, plan) is not None:
+        numbers["rehearsal"] = 1.0
     if plan.privacy.sums == "secure":
         numbers["roster"] = float(identity(hospital).number)
     hospital.approvals.enrol(plan, len(hospital.ledger.entries()))

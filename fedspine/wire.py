@@ -52,7 +52,7 @@ SCANNERS = tuple(f"scanner-{number + 1}" for number in range(MOST_SCANNERS))
 """Training patients on each of a site's scanners."""
 
 NUMBERS_OF = {
-    ENROL: frozenset({"train", "held-out", "partition", "roster", *SCANNERS}),
+    ENROL: frozenset({"train", "held-out", "partition", "rehearsal", "roster", *SCANNERS}),
     STAGE: frozenset({"patients", "loss"}),
     KEYS: frozenset(),
     MASKED: frozenset({"patients"}),

@@ -70,6 +70,7 @@ def coordinate(
         "simulation": simulated,
         "source": source,
         "noise": "fixed seed" if simulated else "each site's own",
+        "rehearsing": [site.name for site in sites if site.rehearsal],
         "seconds": sum(stage["seconds"] for stage in progress.numbers["stages"]),
     }
     vault.write_metrics(metrics(plan, progress, sites, refused, run))

@@ -44,7 +44,7 @@ def metrics(
         progress: the final state.
         sites: who took part.
         refused: sites that did not enrol, and their codes.
-        run: `engine`, `simulation`, `source`, `noise`, `seconds`.
+        run: `engine`, `simulation`, `source`, `noise`, `rehearsing`, `seconds`.
     """
     private = plan.privacy.mechanism != "none"
     stages = progress.numbers.get("stages", [])

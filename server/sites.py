@@ -26,6 +26,7 @@ class Enrolled:
         scanners: training patients on each of the site's scanners, by number, public too.
         partition: the site's number in a simulation, else `None`.
         place: of a plan with secure sums, the site's in the roster that all sites hold.
+        rehearsal: whether the site's noise comes from a fixed seed, for it has no patients.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Enrolled:
     scanners: tuple[int, ...]
     partition: int | None = None
     place: int | None = None
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def enrol(
         if reply.code or min(*counts.values(), *scanners) < 0:
             refused[name] = reply.code or "unreadable"
             continue
-        enrolled.append(Enrolled(name, node, counts, scanners, partition, place))
+        rehearsal = reply.numbers.get("rehearsal", 0.0) != 0.0
+        enrolled.append(Enrolled(name, node, counts, scanners, partition, place, rehearsal))
     if not enrolled:
         codes = ", ".join(sorted(set(refused.values()))) or "no answer"
         raise FedspineError(f"at least one site must take part; found none ({codes}); see the sites' errors.jsonl.")

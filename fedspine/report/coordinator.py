@@ -58,6 +58,13 @@ def circumstances(run: Run) -> Markup:
         parts.append(notice("caution", "A simulation whose noise is repeatable.", words))
     elif run.metrics.get("simulation"):
         parts.append(notice("caution", "A simulation.", "All sites ran on one machine, in one hand."))
+    rehearsing = run.metrics.get("rehearsing")
+    if isinstance(rehearsing, list) and rehearsing:
+        words = (
+            f"{', '.join(map(str, rehearsing))}: site.toml says rehearsal and fixes the seed of the noise, which "
+            "whoever knows it can take away. If patients were there, they were not protected."
+        )
+        parts.append(notice("alarm", "A rehearsal: the noise of some sites is repeatable.", words))
     return join(parts)
 
 

@@ -70,6 +70,11 @@ def test_a_hospital_has_a_line_for_everything_that_left(federation: Desk, site: 
     assert not (state / "errors.jsonl").exists()
 
 
+def test_the_coordinators_record_names_the_sites_whose_noise_is_fixed(federation: Desk) -> None:
+    metrics = json.loads((federation.home / "federation" / "run" / "metrics.json").read_text("utf-8"))
+    assert (metrics["noise"], metrics["rehearsing"]) == ("each site's own", list(SITES))
+
+
 def test_the_coordinator_holds_no_byte_of_a_patient(federation: Desk) -> None:
     folder = federation.home / "federation"
     held = {f.name: f.read_bytes() for f in folder.rglob("*") if f.is_file()}

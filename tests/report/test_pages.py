@@ -61,6 +61,12 @@ def test_a_sites_page_says_that_it_stays(tmp_path: Path) -> None:
         assert words in text, words
 
 
+@pytest.mark.parametrize("rehearsing", [[], ["site-2"]])
+def test_the_coordinators_page_names_sites_whose_noise_is_repeatable(tmp_path: Path, rehearsing: list[str]) -> None:
+    page = rendered(tmp_path, lambda metrics: metrics.update(rehearsing=rehearsing))
+    assert ("A rehearsal: the noise of some sites is repeatable." in page) == bool(rehearsing)
+
+
 def test_a_rehearsal_with_repeatable_noise_is_loud_on_its_page(tmp_path: Path) -> None:
     def deployed(metrics: dict[str, Any]) -> None:
         metrics |= {"simulation": False, "noise": "each site's own"}
