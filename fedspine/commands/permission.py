@@ -34,15 +34,16 @@ class Row:
     extent: Extent | None
     epsilon: float
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the row as texts."""
+    def cells(self, *, counted: bool) -> tuple[str, ...]:
+        """Return the row as texts, with the size of messages where some stages' were `counted`."""
         stage, extent = self.stage, self.extent
         patients = "held-out patients" if stage.fold == HELD_OUT else "training patients"
         drawn = f", each with chance {stage.sample_rate:g}" if stage.sample_rate < 1 else ""
         numbers = f"{extent.numbers:,}" if extent else "not counted"
         size = f"{extent.size * stage.rounds:,}" if extent else "not counted"
         times = f"{stage.rounds} x {stage.steps}" if stage.steps > 1 else f"{stage.rounds}"
-        return stage.name, patients + drawn, times, numbers, size, _epsilon(self.epsilon)
+        sizes = (numbers, size) if counted else ()
+        return stage.name, patients + drawn, times, *sizes, _epsilon(self.epsilon)
 
 
 @dataclass(frozen=True)

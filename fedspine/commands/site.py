@@ -98,10 +98,12 @@ def _books(site: Path, state: Path | None) -> Path:
 
 def _show(plan: Plan, found: Permission, approvals: Approvals) -> None:
     _say(f"plan '{plain(plan.name)}', digest {plan.digest()}")
-    table = Table("stage", "a sum over", "releases", "numbers a round", "bytes in all", "epsilon alone")
+    counted = any(row.extent for row in found.rows)
+    sizes = ("numbers a round", "bytes in all") if counted else ()
+    table = Table("stage", "a sum over", "releases", *sizes, "epsilon alone")
     table.title, table.title_justify = "what would leave", "left"
     for row in found.rows:
-        table.add_row(*map(plain, row.cells()))
+        table.add_row(*map(plain, row.cells(counted=counted)))
     OUT.print(table)
     for sentence in words_on(plan, found):
         _say(sentence)
