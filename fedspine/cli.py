@@ -168,7 +168,7 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(help="Folder that holds a folder per site; phantoms if left out.")
     ] = None,
-    plan: Annotated[str, typer.Option(help="A TOML file, or a name: default, lung, brain.")] = "default",
+    plan: Annotated[str, typer.Option(help="A TOML file, or a name: default, socce, lung, brain.")] = "default",
     engine: Annotated[Engine, typer.Option(help="Where the sites run.")] = Engine.inprocess,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/DATE-TIME if left out. A cut-off run goes on.")

@@ -52,7 +52,7 @@ def extend(path: Path, line: Line, what: str, admit: Callable[[Sequence[Line]], 
     Raises:
         PrivacyError: if the file is not whole.
     """
-    with locked(path) as file:
+    with _locked(path) as file:
         text, mark = _text(file), _read_mark(path, what)
         lines = _checked(text, mark, what)
         if admit is not None:
@@ -65,7 +65,7 @@ def extend(path: Path, line: Line, what: str, admit: Callable[[Sequence[Line]], 
         elif text != _whole(text):
             os.ftruncate(file.fileno(), len(_whole(text).encode()))
         added = chained({**line, "number": end.count + 1}, end.hash)
-        append(file, added)
+        _append(file, added)
         _write_mark(path, Mark(added["number"], added["hash"]))
     return str(added["hash"])
 
@@ -118,7 +118,7 @@ def _following(raw: str, previous: str) -> Line | None:
         own = line["hash"]
         if line["previous"] != previous:
             return None
-        # as `append` writes it: the text without the hash is what was hashed, which spares writing it again
+        # as `_append` writes it: the text without the hash is what was hashed, which spares writing it again
         body = raw.replace(f'"hash": "{own}", ', "", 1)
         if hashlib.sha256(body.encode()).hexdigest() == own:
             return dict(line)
@@ -201,7 +201,7 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[IO[str]]:
+def _locked(path: Path) -> Iterator[IO[str]]:
     """Open `path` for reading and appending, mode 0600, under an exclusive lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -210,7 +210,7 @@ def locked(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def append(file: IO[str], line: Line) -> None:
+def _append(file: IO[str], line: Line) -> None:
     """Write one line and return only when it is on disk."""
     file.write(json.dumps(line, sort_keys=True) + "\n")
     file.flush()

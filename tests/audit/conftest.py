@@ -86,21 +86,22 @@ def subject() -> Subject:
 Seeded = Callable[[int], None]
 
 
+def fix_draws(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Draw whatever the audit draws from `seed`."""
+    drawn = [0]
+
+    def generator(none: None) -> object:
+        drawn[0] += 1
+        return noise_generator(seed, "test", drawn[0])
+
+    for module in (sampler, noise, canaries):
+        monkeypatch.setattr(module, "noise_generator", generator)
+
+
 @pytest.fixture
 def seeded(monkeypatch: pytest.MonkeyPatch) -> Seeded:
     """Return a function that fixes the audit's own draws, else the system's: a test is no game of chance."""
-
-    def fix(seed: int) -> None:
-        drawn = [0]
-
-        def generator(none: None) -> object:
-            drawn[0] += 1
-            return noise_generator(seed, "test", drawn[0])
-
-        for module in (sampler, noise, canaries):
-            monkeypatch.setattr(module, "noise_generator", generator)
-
-    return fix
+    return lambda seed: fix_draws(monkeypatch, seed)
 
 
 @pytest.fixture(scope="session")

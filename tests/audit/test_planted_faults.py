@@ -119,13 +119,14 @@ def test_slices_clipped_one_by_one_are_found(subject: Subject, monkeypatch: pyte
     assert 1.5 < line.figures["classify"] < 3.001  # three slices, each as long as the bound
 
 
-def test_a_loss_that_mixes_patients_is_found(subject: Subject, seeded: Seeded, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeded(0)
+def mixing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Push a patient away from those seen before it, as a queue of negatives does (He 2020)."""
     queue: list[Tensor] = []
     real = Classify.patient_loss
 
-    def mixing(self: Classify, model: nn.Module, patient: PatientTensors, draws: torch.Generator) -> Tensor | None:
-        """Push a patient away from those seen before it, as a queue of negatives does (He 2020)."""
+    def loss_with_others(
+        self: Classify, model: nn.Module, patient: PatientTensors, draws: torch.Generator
+    ) -> Tensor | None:
         loss = real(self, model, patient, draws)
         logits = self.predict(model, patient)
         for other in queue:
@@ -134,7 +135,12 @@ def test_a_loss_that_mixes_patients_is_found(subject: Subject, seeded: Seeded, m
         del queue[:-4]
         return loss
 
-    monkeypatch.setattr(Classify, "patient_loss", mixing)
+    monkeypatch.setattr(Classify, "patient_loss", loss_with_others)
+
+
+def test_a_loss_that_mixes_patients_is_found(subject: Subject, seeded: Seeded, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded(0)
+    mixing(monkeypatch)
     line = sensitivity.sensitivity(subject)
     assert line.grade is Grade.FAIL
     assert line.figures["classify"] > 1.05
