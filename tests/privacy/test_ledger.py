@@ -160,7 +160,7 @@ def test_a_client_killed_before_booking_has_spent_nothing_and_sent_nothing(
 ) -> None:
     file, sent = tmp_path / "ledger.jsonl", tmp_path / "sent"
     Ledger(file).book(entry(), max_epsilon=10, delta=1e-5)
-    monkeypatch.setattr(chain, "append", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(chain, "_append", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 
     def client() -> None:
         Ledger(file).book(entry(2), max_epsilon=10, delta=1e-5)
