@@ -88,10 +88,11 @@ def ledgers(subject: Subject) -> Line:
     if not read and not faults:
         return Line("A2", TITLE, Level.GUARANTEE, Grade.NOT_TESTED, "No site's ledger is at hand.", means=MEANS)
     apart = max((abs(price.pld / price.again - 1) for price in priced if not price.secure), default=0.0)
-    finding = (
-        f"{booked} releases in {read} ledgers, unbroken, one for each round that was answered{_again(priced)}; "
-        f"a second accountant differs by {apart:.2%} at most."
-    )
+    second = f"a second accountant differs by {apart:.2%} at most"
+    if priced and all(price.secure for price in priced):
+        second = "of secure sums a second accountant knows a lower limit, which holds"
+    rounds = f"one for each round that was answered{_again(priced)}"
+    finding = f"{booked} releases in {read} ledgers, unbroken, {rounds}; {second}."
     return Line(
         "A2",
         TITLE,

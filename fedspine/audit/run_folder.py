@@ -21,6 +21,7 @@ from fedspine.audit.line import Grade, Level, Line
 from fedspine.audit.stages import opened
 from fedspine.audit.subject import Subject
 from fedspine.errors import PrivacyError
+from fedspine.secure.keys import FILE
 from fedspine.tasks._task import Trained
 from fedspine.wire import schema_of
 
@@ -29,6 +30,9 @@ SUFFIXES = (".safetensors", ".json", ".jsonl", ".mark", ".toml", ".html")
 
 AT_HOME = ("optimiser", "own")
 """Rooms of a site's state where torch's own format is kept between two rounds; they are never sent."""
+
+KEYS = "secure"
+"""Room of a site's state with the keys of its attempts at secure sums, beside its signing key; never sent either."""
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How a bare pickle begins."""
@@ -109,7 +113,8 @@ def files_of(subject: Subject) -> Iterator[Path]:
     apart += [(subject.run / name).resolve() for name in ("phantoms", "audit", "sheet", "stress")]
     for file in sorted(subject.run.rglob("*")):
         place = file.resolve()
-        at_home = file.parent.name in AT_HOME and file.parent.parent.parent.name == "sites"
+        at_home = file.parent.name in (*AT_HOME, KEYS) and file.parent.parent.parent.name == "sites"
+        at_home |= file.name == FILE and file.parent.parent.name == "sites"
         if file.is_file() and not at_home and not any(place.is_relative_to(folder) for folder in apart):
             yield file
 

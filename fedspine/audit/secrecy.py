@@ -123,9 +123,9 @@ def _computed_again(subject: Subject, site: SiteRecord, entries: Sequence[Entry]
     # the last stages saw the patients, and the released values, as they are at hand now
     stages = [stage for stage in reversed(subject.plan.stage) if stage.rounds == 1 and stage.name not in subject.models]
     stages = [stage for stage in stages if len(site.patients.get(stage.fold, ())) and (stage.name, 1) in left]
-    # what leaves of a secure sum is masked: no seed of the noise gives it
-    stages = [one for one in stages if not is_one_sum(subject.plan, one, opened(subject, one, site).task)]
     for stage in stages[:MOST_STAGES]:
+        if is_one_sum(subject.plan, stage, opened(subject, stage, site).task):
+            continue  # what leaves is masked: no seed of the noise gives it
         if any(entry.stage == stage.name for entry in entries):
             sent = left[stage.name, 1]
             yield any(_digest(subject, site, stage, seed) in sent for seed in _known_seeds(subject, site))

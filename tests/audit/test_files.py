@@ -53,6 +53,20 @@ def test_arrays_that_may_not_leave_are_found(copied: Subject, name: str, says: s
     assert says in formats(copied).finding
 
 
+def test_a_sites_keys_of_secure_sums_are_its_own_and_nowhere_else(copied: Subject) -> None:
+    state = copied.sites[0].state
+    (state / "secure").mkdir()
+    for place in (state / "secure" / "digest-tokens-1-1.used", state / "signing.key"):
+        place.write_bytes(b"")
+        place.chmod(0o600)
+    assert formats(copied).grade is Grade.PASS
+    assert secrets(copied).grade is Grade.PASS
+    (state / "signing.key").chmod(0o644)
+    assert secrets(copied).grade is Grade.FAIL
+    (copied.run / "models" / "signing.key").write_bytes(b"")
+    assert "'.key'" in formats(copied).finding
+
+
 def test_an_identifier_in_any_file_is_found(copied: Subject) -> None:
     folder = copied.sites[0].folder
     assert folder is not None

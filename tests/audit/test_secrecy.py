@@ -11,7 +11,7 @@ import pytest
 import client.rounds
 from client.hospital import Hospital
 from fedspine.audit.line import Grade
-from fedspine.audit.secrecy import secrecy
+from fedspine.audit.secrecy import secrecy, sent_by
 from fedspine.audit.subject import Subject
 from fedspine.commands.audited import subject_of
 from fedspine.privacy.patient_sum import noise_generator
@@ -67,3 +67,11 @@ def test_a_ledger_that_hides_the_seed_is_found_out(
 def test_a_generator_that_gives_everybody_the_same_is_found(audited: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedspine.audit.secrecy.noise_generator", lambda *_: np.random.default_rng(0))
     assert secrecy(replace(audited, simulated=False)).grade is Grade.FAIL
+
+
+def test_digests_are_those_of_this_plan_and_a_stopped_message_hides_none(audited: Subject) -> None:
+    def line(plan: str, digest: str) -> dict[str, object]:
+        return {"stage": "tokens", "round": 1, "plan": plan, "digest": digest}
+
+    log = [line(audited.digest, "a"), line("another", "b"), line(audited.digest, ""), line(audited.digest, "c")]
+    assert sent_by(audited, log) == {("tokens", 1): {"a", "c"}}
