@@ -32,3 +32,14 @@ def pss_mb() -> float:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("the kernel did not report PSS")
+
+
+def highest_mb() -> float:
+    """Return the most memory, resident, that this process held since its program began, in megabytes.
+
+    Not `ru_maxrss`: that one survives `exec`, and a process just started would report the memory of its parent.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the kernel did not report VmHWM")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from simulations.bench.memory import highest_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +88,7 @@ def decode(sites: Path) -> dict[str, float]:
     seconds = time.perf_counter() - begun
     volumes = cohort.patients[0].volumes.values()
     assert sum(len(volume.voxels) for volume in volumes) == SLICES[0] * SERIES
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak_mb": highest_mb()}
 
 
 def _warm(folder: Path) -> None:
@@ -140,4 +141,4 @@ def cached_hundreds(sites: Path) -> dict[str, float]:
     seconds = time.perf_counter() - begun
     assert len(cohort.patients) == PATIENTS
     assert "torch" not in sys.modules
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak_mb": highest_mb()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from fedspine.cohort.dicom.pixels import Order, Part
 from fedspine.cohort.dicom.record import restored
 from fedspine.cohort.files import File
 from fedspine.cohort.quiet import quiet
+from simulations.bench.memory import highest_mb
 
 MARK = "QZXW"
 """Stands in every text of every file, and in its path; no sentence may hold it."""
@@ -173,5 +173,4 @@ def attempt(task: tuple[Path, int]) -> Outcome:
     seconds = time.perf_counter() - begun
     path.unlink()
     (folder / f"{number}.npy").unlink(missing_ok=True)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Outcome(str(entry.get("refused", "")), seconds, peak_mb)
+    return Outcome(str(entry.get("refused", "")), seconds, highest_mb())

@@ -12,8 +12,8 @@ from fedspine.cohort.workers import Lost, Workers
 from tests.cohort.mutations import MARK, Outcome, attempt
 
 LIMIT_S = 10.0
-MOST_MB = 1500.0
-"""Of one process, with all libraries loaded: far below what a single header of the cases asks for."""
+MOST_MB = 600.0
+"""Of one process, which has the readers of files loaded and no torch: far below what a single header of the cases asks for."""
 SHORTEST = 5
 """Kinds of outcome that a set of damages must at least bring about, or it tests nothing."""
 
