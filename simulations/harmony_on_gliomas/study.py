@@ -1,6 +1,7 @@
 """Four real hospitals: is a hospital recognised after harmonising, and does IDH status remain?
 
     python -m simulations.harmony_on_gliomas SITES --repeats 10 --out FILE
+    python -m simulations.harmony_on_gliomas SITES --masks FOLDER --arm pooled
 
 `SITES` holds site folders with T1, FLAIR and T1c, drawn lesion masks and the labels IDH-mutant and IDH-wildtype; a
 hospital is the batch, for these images have no headers. Nothing is fitted on a patient who is tested: neither the
@@ -9,7 +10,12 @@ out is a new scanner: what the others pooled is frozen, and its own sums, of ima
 
 The variants of `VARIANTS` were declared before any of them was run, `committee` as the one to judge by, and all are
 reported. Yet place, size and enhancement were known to tell these very patients apart (`idh_study` chose its signs on
-them), so figures of variants that hold them are on the kind side. Masks are drawn, not found.
+them), so figures of variants that hold them are on the kind side.
+
+Masks are drawn, or with `--masks` found: by the networks of `segmentation_study`, each in patients it did not train on,
+and those who train the regression are read where a network found their tumour, too. So a network that found a training
+patient's tumour may have learned from a tested patient's drawn mask, never from anybody's label; `--arm public` are
+networks that no patient taught.
 """
 
 from __future__ import annotations
@@ -33,6 +39,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fedspine.errors import InputError
 from fedspine.evaluation.bootstrap import DRAWS
 from fedspine.evaluation.folds import Fold, patient_folds, site_folds
 from fedspine.harmony.combat import BatchEffect, Pooled, adjust, batch_effect, pool
@@ -40,6 +47,7 @@ from fedspine.harmony.moments import sums
 from fedspine.harmony.space import Space, fit_space, projected, space_sums, space_term
 from simulations.harmony_on_gliomas.measures import BLOCKS
 from simulations.idh_study.study import CLASSES, summary
+from simulations.segmentation_study.found import Masks, read_masks
 from simulations.segmentation_study.recipe import axial_brain
 from simulations.segmentation_study.study import read_sites
 
@@ -221,10 +229,21 @@ def _model(kind: str, seed: int) -> GridSearchCV:
     return GridSearchCV(steps, grid, scoring="roc_auc", cv=StratifiedKFold(5, shuffle=True, random_state=seed))
 
 
-def cases_of(folder: Path) -> Cases:
-    """Return the measures of all patients below `folder` who have a mask and an image."""
+def cases_of(folder: Path, masks: Masks | None = None) -> Cases:
+    """Return the measures of all patients below `folder` who have a mask and an image, by drawn masks or by `masks`.
+
+    Raises:
+        InputError: if a patient's is not among `masks`.
+    """
     data = replace(axial_brain().data, classes=CLASSES)
-    members = [(site, patient) for site, patients in read_sites(folder, data).items() for patient in patients]
+    sites = read_sites(folder, data)
+    members = [(site, patient) for site, patients in sites.items() for patient in patients]
+    if masks is not None:
+        keys = [(site, index) for site, patients in sites.items() for index in range(len(patients))]
+        if missing := sum(key not in masks for key in keys):
+            raise InputError("--masks must hold every patient's", f"{missing} missing", "run the other folds")
+        pairs = zip(keys, members, strict=True)
+        members = [(site, patient.with_images(patient.images, masks[key])) for key, (site, patient) in pairs]
     blocks = {name: np.array([measure(patient) for _, patient in members]) for name, measure in BLOCKS.items()}
     return Cases(np.array([site for site, _ in members]), np.array([p.label for _, p in members]), blocks)
 
@@ -273,9 +292,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sites", type=Path, metavar="SITES")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path, help="file for every repeat's figures and scores, outside of the project")
+    parser.add_argument("--masks", type=Path, help="folder of found masks; drawn ones if left out")
+    parser.add_argument("--arm", choices=("public", "pooled", "federated"), default="pooled", help="that found them")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    cases = cases_of(asked.sites)
+    cases = cases_of(asked.sites, None if asked.masks is None else read_masks(asked.masks, asked.arm))
     hospitals = recognised(cases, asked.repeats)
     print(recognition_table(hospitals), flush=True)
     known = cases.rows(cases.labels >= 0)

@@ -115,8 +115,8 @@ def axial_brain() -> Recipe:
         augment="traditional",
         options=BRAIN,
     )
-    plain = replace(begun, rounds=20, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
-    federated = replace(plain, rounds=100, steps=10, average=0.9)  # as many steps, met more often
+    plain = replace(begun, rounds=80, steps=50, sample_rate=0.09, learning_rate=1.5e-3, average=0.5)
+    federated = replace(plain, rounds=400, steps=10, average=0.9)  # as many steps, met more often
     private = replace(
         begun,
         rounds=5,

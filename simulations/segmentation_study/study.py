@@ -8,7 +8,7 @@
 the mean over held-out patients of the Dice over all of a patient's slices, with a bootstrap interval over patients.
 Every arm has the same network and the same public start, kept beside `table.json`; all but the private one take the
 same number of steps. The table keeps every patient's Dice, and what is in it already is not computed again, so that a
-long study may be run in pieces.
+long study may be run in pieces. `--masks` keeps what was found too, for `harmony_on_gliomas`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from fedspine.tasks._federation import train
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
 from simulations.loop import kept_start, priced, same_recipe
+from simulations.segmentation_study.found import write_masks
 from simulations.segmentation_study.recipe import DELTA, Recipe, axial_brain, phantom_consortium
 
 ARMS = ("public", "pooled", "local", "federated", "private")
@@ -106,9 +107,15 @@ def begun(consortium: Consortium, recipe: Recipe, seed: int, folder: Path) -> di
 
 
 def scores(
-    consortium: Consortium, recipe: Recipe, run: Run, folds: int, folder: Path, device: str = "cpu"
+    consortium: Consortium,
+    recipe: Recipe,
+    run: Run,
+    folds: int,
+    folder: Path,
+    device: str = "cpu",
+    masks: Path | None = None,
 ) -> list[tuple[str, float]]:
-    """Train as `run` says and return (site, Dice) of every held-out patient."""
+    """Train as `run` says and return (site, Dice) of every held-out patient; their masks go to the folder `masks`."""
     training, tested = consortium.split(folds, run.fold)
     lists = [patients for name, patients in training.items() if patients and run.site in ("", name)]
     if run.arm == "pooled":
@@ -121,17 +128,18 @@ def scores(
     weights = begun(consortium, recipe, run.seed, folder)
     stage = replace(stage, rounds=0, average=0.0) if run.arm == "public" else stage
     model = train(task, plan, stage, lists, weights, seed=1000 * run.seed + run.fold, device=device)
-    found = []
     with torch.no_grad():
-        for site, index in tested:
-            patient = consortium.sites[site][index]
-            assert patient.mask is not None
-            predicted = task.segmented(model, patient)
-            every = [
-                mask_metrics(predicted[:, i], patient.mask[:, i], (1, 1, 1))["dice"] for i in range(predicted.shape[1])
-            ]
-            found.append((site, sum(every) / len(every)))
-    return found
+        found = {(site, index): task.segmented(model, consortium.sites[site][index]) for site, index in tested}
+    if masks is not None:
+        write_masks(masks / f"{run.key()}.safetensors", found)
+    return [(site, _dice(mask, consortium.sites[site][index])) for (site, index), mask in found.items()]
+
+
+def _dice(found: Tensor, patient: PatientTensors) -> float:
+    assert patient.mask is not None
+    pairs = zip(found.unbind(1), patient.mask.unbind(1), strict=True)
+    every = [mask_metrics(*pair, (1, 1, 1))["dice"] for pair in pairs]
+    return sum(every) / len(every)
 
 
 def runs(arm: str, sites: Sequence[str], epsilons: Sequence[float], folds: Sequence[int], seed: int) -> Iterator[Run]:
@@ -202,7 +210,13 @@ def consortium_of(recipe: Recipe, folder: Path | None, phantoms: int, sites: int
 
 
 def study(
-    consortium: Consortium, recipe: Recipe, wanted: Sequence[Run], folds: int, out: Path, device: str = "cpu"
+    consortium: Consortium,
+    recipe: Recipe,
+    wanted: Sequence[Run],
+    folds: int,
+    out: Path,
+    device: str = "cpu",
+    masks: Path | None = None,
 ) -> str:
     """Do the runs that `out` does not hold yet, adding each when it is done, and return the table.
 
@@ -213,7 +227,7 @@ def study(
     results = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for run in wanted:
         if run.key() not in results:
-            results[run.key()] = scores(consortium, recipe, run, folds, out.parent, device)
+            results[run.key()] = scores(consortium, recipe, run, folds, out.parent, device, masks)
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return table(results)
 
@@ -232,6 +246,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="of the arms without privacy, instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="where networks train, such as cuda")
+    parser.add_argument("--masks", type=Path, help="folder for masks found in tested patients, outside of the project")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -247,4 +262,4 @@ def main() -> None:
     folds, epsilons = chosen.fold or range(1, chosen.folds + 1), chosen.epsilon or (1.0, 3.0, 8.0)
     names = list(consortium.sites)
     wanted = [run for arm in chosen.arm or ARMS for run in runs(arm, names, epsilons, folds, chosen.seed)]
-    print(study(consortium, recipe, wanted, chosen.folds, chosen.out, chosen.device))
+    print(study(consortium, recipe, wanted, chosen.folds, chosen.out, chosen.device, chosen.masks))

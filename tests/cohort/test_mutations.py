@@ -13,7 +13,7 @@ from tests.cohort.mutations import MARK, Outcome, attempt
 
 LIMIT_S = 10.0
 MOST_MB = 600.0
-"""Of one process, which has the readers of files loaded and no torch: far below what a single header of the cases asks for."""
+"""Of one process, with the readers of files loaded and no torch: far below what a header of the cases asks for."""
 SHORTEST = 5
 """Kinds of outcome that a set of damages must at least bring about, or it tests nothing."""
 

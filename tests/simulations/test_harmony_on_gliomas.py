@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from fedspine.cohort.tensors import PatientTensors
+from fedspine.errors import InputError
 from fedspine.evaluation.folds import patient_folds, site_folds
 from simulations.harmony_on_gliomas import study
 from simulations.harmony_on_gliomas.measures import BLOCKS
@@ -18,6 +20,7 @@ from simulations.harmony_on_gliomas.study import (
     VARIANTS,
     Cases,
     Variant,
+    cases_of,
     harmoniser,
     idh,
     idh_table,
@@ -172,6 +175,20 @@ def test_every_declared_variant_is_reported_both_ways() -> None:
     lines = idh_table(one, {"patients": [drawn], "hospitals": [drawn]}, draws=9).splitlines()
     assert len(lines) == 2 + 2 * len(VARIANTS)
     assert all(sum(f"| {variant.name} |" in line for line in lines) == 2 for variant in VARIANTS)
+
+
+def test_found_masks_take_the_place_of_drawn_ones_and_all_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    sites = {"a": [head(0), head(1)], "b": [head(2, row=20)]}
+    monkeypatch.setattr(study, "read_sites", lambda folder, data: sites)
+    elsewhere = head(row=24).lesion
+    assert elsewhere is not None
+    masks = {(site, index): elsewhere for site, patients in sites.items() for index in range(len(patients))}
+    drawn, found = cases_of(Path()), cases_of(Path(), masks)
+    assert np.array_equal(found.blocks["intensity"], drawn.blocks["intensity"])
+    assert np.ptp(drawn.blocks["form"][:, 0]) > 0.1
+    assert np.ptp(found.blocks["form"][:, 0]) < 0.01
+    with pytest.raises(InputError, match="1 missing"):
+        cases_of(Path(), {key: mask for key, mask in masks.items() if key != ("a", 1)})
 
 
 def test_recognition_is_reported_with_its_range() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import simulations.segmentation_study.study as study_module
 from fedspine.config import DataPlan
 from fedspine.errors import InputError
 from fedspine.tasks._federation import train as loop_train
+from simulations.segmentation_study.found import read_masks
 from simulations.segmentation_study.recipe import Recipe, axial_brain
-from simulations.segmentation_study.study import Consortium, Run, consortium_of, runs, study, table
+from simulations.segmentation_study.study import Consortium, Run, _dice, consortium_of, runs, study, table
 
 TINY = {"features": [4, 8], "sampled_slices": 1}
 
@@ -69,6 +72,23 @@ def test_a_study_goes_on_where_it_was_left(
     longer = replace(recipe, plain=replace(recipe.plain, rounds=2))
     with pytest.raises(InputError, match="one recipe"):
         study(consortium, longer, wanted, 3, out)
+
+
+def test_what_was_found_is_kept_for_every_tested_patient_and_read_again(
+    recipe: Recipe, consortium: Consortium, tmp_path: Path
+) -> None:
+    out, kept = tmp_path / "table.json", tmp_path / "masks"
+    study(consortium, recipe, [Run("pooled", fold, 0) for fold in (1, 2, 3)], 3, out, masks=kept)
+    found = read_masks(kept, "pooled")
+    assert sorted(found) == [(site, index) for site in consortium.sites for index in range(6)]
+    dices: dict[str, list[float]] = {}
+    for site, dice in itertools.chain.from_iterable(json.loads(out.read_text("utf-8")).values()):
+        dices.setdefault(site, []).append(dice)
+    for site, patients in consortium.sites.items():
+        again = [_dice(found[site, index], patient) for index, patient in enumerate(patients)]
+        assert sorted(again) == sorted(dices[site])
+    with pytest.raises(InputError, match="the federated arm"):
+        read_masks(kept, "federated")
 
 
 def test_the_table_puts_sites_side_by_side_and_names_the_worst() -> None:
