@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from monai.losses.dice import DiceCELoss, DiceFocalLoss
+from monai.transforms import KeepLargestConnectedComponent
 from torch import Tensor, nn
 
+from fedspine.cohort.augment import plain
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
@@ -47,6 +49,9 @@ class Options:
         loss: one of `LOSSES`.
         mirrored: whether slices are mirrored, at random in training and both ways averaged in predictions; nobody
             stands that way in a sagittal one.
+        largest: whether of each structure only the largest connected part, through slices too, is kept of what was
+            found: for tumours that come alone (as Buda 2019, Comput Biol Med 109:218, did for gliomas), not for
+            metastases. It is done to predictions; training sees nothing of it.
         precision: `"float32"`, or `"bfloat16"` for convolutions on processors that have it.
     """
 
@@ -59,6 +64,7 @@ class Options:
     sampled_slices: int = 0
     loss: str = "dice and cross-entropy"
     mirrored: bool = False
+    largest: bool = False
     precision: str = "float32"
 
     def check(self) -> None:
@@ -140,7 +146,8 @@ class Segment:
         likely = self.predict(model, patient)
         rest = 1 - likely.sum(1, keepdim=True)
         best = torch.cat([rest, likely], dim=1).argmax(1, keepdim=True)
-        return torch.cat([best == number for number in range(1, likely.shape[1] + 1)], dim=1).float()
+        found = torch.cat([best == number for number in range(1, likely.shape[1] + 1)], dim=1).float()
+        return largest_parts(found) if self.options.largest else found
 
     def sampled(self, patient: PatientTensors, draws: torch.Generator) -> PatientTensors:
         """Return what a step sees of the patient: `sampled_slices`, in 2.5 and 3 dimensions neighbours; or mirrored."""
@@ -274,3 +281,13 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     made = Segment(len(data.contrasts), data.structures, data.size, options)
     made.shape().check(data.size)
     return replace(made, trained=stage.trained) if stage.trained else made
+
+
+def largest_parts(masks: Tensor) -> Tensor:
+    """Return the largest connected part of each structure, neighbours over corners too; nothing stays nothing.
+
+    Args:
+        masks: (slice, structure, row, column) in {0, 1}; slices in order.
+    """
+    keep = KeepLargestConnectedComponent(applied_labels=range(masks.shape[1]), is_onehot=True)
+    return plain(keep(masks.transpose(0, 1))).transpose(0, 1)

@@ -94,6 +94,7 @@ BRAIN: Mapping[str, Any] = {
     "dropped": 0.25,
     "sampled_slices": 4,
     "mirrored": True,
+    "largest": True,
     "precision": "bfloat16",
 }
 

@@ -15,7 +15,7 @@ from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.tasks._federation import start, train
 from fedspine.tasks._slices import with_fewer_contrasts, with_fewer_slices
-from fedspine.tasks.segment import Segment, task
+from fedspine.tasks.segment import Segment, largest_parts, task
 from simulations.loop import priced
 
 SIZE = 32
@@ -223,6 +223,31 @@ def test_mirrored_predictions_are_the_mean_of_both_sides() -> None:
     with torch.no_grad():
         turned = plain.predict(model, one.with_images(one.images.flip(3), None)).flip(3)
         assert torch.allclose(both.predict(model, one), (plain.predict(model, one) + turned) / 2, atol=1e-6)
+
+
+def test_the_largest_connected_part_of_each_structure_is_kept_through_slices() -> None:
+    logits = torch.full((4, 2, SIZE, SIZE), -9.0)
+    logits[0, 0, 2:5, 2:5] = 9.0  # three slices that touch over corners: 27 voxels
+    logits[1, 0, 5:8, 5:8] = 9.0
+    logits[2, 0, 8:11, 8:11] = 9.0
+    logits[1, 0, 20:25, 20:25] = 9.0  # larger in its slice, and alone: 25
+    logits[3, 1, 0:2, 0:2] = 9.0  # the other structure's only part is smaller than both
+    data = replace(DATA, structures=("disc", "canal"))
+    whole, largest = (made(data, largest=kept).segmented(Fixed(logits), patient()) for kept in (False, True))
+    assert whole.sum((0, 2, 3)).tolist() == [52, 4]
+    assert largest.sum((0, 2, 3)).tolist() == [27, 4]
+    assert float(largest[1, 0, 20:25, 20:25].sum()) == 0
+    assert type(largest) is Tensor
+    assert float(largest_parts(torch.zeros(4, 2, SIZE, SIZE)).sum()) == 0
+
+
+def test_keeping_the_largest_part_changes_what_is_found_and_not_what_is_learned() -> None:
+    plain, largest = made(), made(largest=True)
+    model, one = network(plain), patient()
+    first, second = (s.patient_loss(model, one, torch.Generator().manual_seed(0)) for s in (plain, largest))
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first, second)
 
 
 @pytest.mark.slow
