@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +39,16 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fedspine.errors import InputError
 from fedspine.evaluation.bootstrap import DRAWS
 from fedspine.evaluation.folds import Fold, patient_folds, site_folds
 from fedspine.harmony.combat import BatchEffect, Pooled, adjust, batch_effect, pool
 from fedspine.harmony.moments import sums
 from fedspine.harmony.space import Space, fit_space, projected, space_sums, space_term
-from simulations.harmony_on_gliomas.measures import BLOCKS
-from simulations.idh_study.study import CLASSES, summary
-from simulations.segmentation_study.found import Masks, read_masks
-from simulations.segmentation_study.recipe import axial_brain
-from simulations.segmentation_study.study import read_sites
+from simulations.harmony_on_gliomas.cases import Cases, cases_of
+from simulations.harmony_on_gliomas.measures import Array
+from simulations.idh_study.study import summary
+from simulations.segmentation_study.found import read_masks
 
-Array = NDArray[np.float64]
 Scores = dict[str, Array]
 
 AXES = 6
@@ -87,25 +84,6 @@ VARIANTS = (
     Variant("all and radiomics, principal axes", harmonised=("relation", "radiomics"), plain=("form",), model="axes"),
     Variant("committee", mean_of=("three signs", "relation to own tissue", "form and place")),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Cases:
-    """Patients as rows.
-
-    Args:
-        sites: (patient,) words.
-        labels: (patient,) 1 for wild type, 0 for mutant, -1 unknown.
-        blocks: name to (patient, feature), NaN where unknown.
-    """
-
-    sites: NDArray[np.str_] = field(repr=False)
-    labels: NDArray[np.int64] = field(repr=False)
-    blocks: dict[str, Array] = field(repr=False)
-
-    def rows(self, chosen: NDArray[np.bool_]) -> Cases:
-        """Return those patients alone."""
-        return Cases(self.sites[chosen], self.labels[chosen], {k: v[chosen] for k, v in self.blocks.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,25 +205,6 @@ def _model(kind: str, seed: int) -> GridSearchCV:
     if kind == "axes":
         grid["pca__n_components"] = [4, 8]
     return GridSearchCV(steps, grid, scoring="roc_auc", cv=StratifiedKFold(5, shuffle=True, random_state=seed))
-
-
-def cases_of(folder: Path, masks: Masks | None = None) -> Cases:
-    """Return the measures of all patients below `folder` who have a mask and an image, by drawn masks or by `masks`.
-
-    Raises:
-        InputError: if a patient's is not among `masks`.
-    """
-    data = replace(axial_brain().data, classes=CLASSES)
-    sites = read_sites(folder, data)
-    members = [(site, patient) for site, patients in sites.items() for patient in patients]
-    if masks is not None:
-        keys = [(site, index) for site, patients in sites.items() for index in range(len(patients))]
-        if missing := sum(key not in masks for key in keys):
-            raise InputError("--masks must hold every patient's", f"{missing} missing", "run the other folds")
-        pairs = zip(keys, members, strict=True)
-        members = [(site, patient.with_images(patient.images, masks[key])) for key, (site, patient) in pairs]
-    blocks = {name: np.array([measure(patient) for _, patient in members]) for name, measure in BLOCKS.items()}
-    return Cases(np.array([site for site, _ in members]), np.array([p.label for _, p in members]), blocks)
 
 
 def idh(cases: Cases, repeats: int, folds: int = 5) -> dict[str, list[Scores]]:

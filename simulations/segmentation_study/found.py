@@ -20,14 +20,14 @@ def write_masks(file: Path, masks: Masks) -> None:
     save_file({f"{site}/{index}": mask.bool().contiguous() for (site, index), mask in masks.items()}, file)
 
 
-def read_masks(folder: Path, arm: str, seed: int = 0) -> dict[tuple[str, int], Tensor]:
-    """Return what the networks of `arm` found in all folds.
+def read_masks(folder: Path, arm: str) -> dict[tuple[str, int], Tensor]:
+    """Return what the networks of `arm` found in all folds, with seed 0.
 
     Raises:
         InputError: if there is nothing.
     """
     found: dict[tuple[str, int], Tensor] = {}
-    for file in sorted(folder.glob(f"{arm}, seed {seed}, fold *.safetensors")):
+    for file in sorted(folder.glob(f"{arm}, seed 0, fold *.safetensors")):
         for key, mask in load_file(file).items():
             site, index = key.rsplit("/", 1)
             found[site, int(index)] = mask.float()

@@ -85,6 +85,10 @@ class Run:
         budget = "" if self.epsilon is None else f" epsilon {self.epsilon:g}"
         return f"{self.arm}{budget}{f' {self.site}' if self.site else ''}, seed {self.seed}, fold {self.fold}"
 
+    def file(self) -> str:
+        """Return the name of the file of what it found."""
+        return f"{self.key()}.safetensors"
+
 
 def read_sites(folder: Path, data: DataPlan) -> dict[str, list[PatientTensors]]:
     """Return every site's patients that have a mask, on the grid of `data`."""
@@ -131,7 +135,7 @@ def scores(
     with torch.no_grad():
         found = {(site, index): task.segmented(model, consortium.sites[site][index]) for site, index in tested}
     if masks is not None:
-        write_masks(masks / f"{run.key()}.safetensors", found)
+        write_masks(masks / run.file(), found)
     return [(site, _dice(mask, consortium.sites[site][index])) for (site, index), mask in found.items()]
 
 
@@ -218,7 +222,7 @@ def study(
     device: str = "cpu",
     masks: Path | None = None,
 ) -> str:
-    """Do the runs that `out` does not hold yet, adding each when it is done, and return the table.
+    """Do the runs that `out`, or `masks` where given, does not hold yet, adding each when done, and return the table.
 
     Raises:
         InputError: if the table was begun with another recipe, which is kept beside it.
@@ -226,7 +230,8 @@ def study(
     same_recipe(out.with_suffix(".recipe.txt"), recipe)
     results = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for run in wanted:
-        if run.key() not in results:
+        unkept = masks is not None and not (masks / run.file()).exists()
+        if unkept or run.key() not in results:
             results[run.key()] = scores(consortium, recipe, run, folds, out.parent, device, masks)
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return table(results)

@@ -14,13 +14,13 @@ from sklearn.metrics import roc_auc_score
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import InputError
 from fedspine.evaluation.folds import patient_folds, site_folds
+from simulations.harmony_on_gliomas import cases as cases_module
 from simulations.harmony_on_gliomas import study
+from simulations.harmony_on_gliomas.cases import Cases, cases_of
 from simulations.harmony_on_gliomas.measures import BLOCKS
 from simulations.harmony_on_gliomas.study import (
     VARIANTS,
-    Cases,
     Variant,
-    cases_of,
     harmoniser,
     idh,
     idh_table,
@@ -179,7 +179,7 @@ def test_every_declared_variant_is_reported_both_ways() -> None:
 
 def test_found_masks_take_the_place_of_drawn_ones_and_all_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     sites = {"a": [head(0), head(1)], "b": [head(2, row=20)]}
-    monkeypatch.setattr(study, "read_sites", lambda folder, data: sites)
+    monkeypatch.setattr(cases_module, "read_sites", lambda folder, data: sites)
     elsewhere = head(row=24).lesion
     assert elsewhere is not None
     masks = {(site, index): elsewhere for site, patients in sites.items() for index in range(len(patients))}
