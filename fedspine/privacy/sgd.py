@@ -138,11 +138,15 @@ def _accumulate(
         return _mean_gradient(parameters, patient, loss, views)
 
     gradient_of = guarded(term_of, note)
-    for patient in sample:
+
+    def add(patient: P) -> None:  # a function, so that one patient's gradient is gone before the next one's is made
         found = gradient_of(patient)
         if found is not None:
             term, value = found
             total.add([*_clipped(term, limit), value.clamp(0, loss_bound) * loss_scale])
+
+    for patient in sample:
+        add(patient)
 
 
 def _mean_gradient(

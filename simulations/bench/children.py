@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulations.bench.memory import PeakMemory, pss_mb
+from simulations.bench.memory import PeakMemory
 from simulations.bench.reading import cached_hundreds, decode, dicom2nifti, draw_series, pydicom_loop
 
 if TYPE_CHECKING:
@@ -92,14 +92,13 @@ def _step(kind: str) -> dict[str, float]:
         optimiser.step()
 
     step: Callable[[], None] = {"plain": plain, "accumulated": accumulated, "private": private}[kind]
-    idle = pss_mb()
     with PeakMemory() as memory:
         step()
         begun = time.perf_counter()
         for _ in range(STEPS):
             step()
         seconds = (time.perf_counter() - begun) / STEPS
-    return {"seconds": seconds, "peak_mb": memory.peak_mb - idle}
+    return {"seconds": seconds, "peak_mb": memory.beyond_idle_mb}
 
 
 def _segment() -> tuple[Plan, Stage, Segment]:
@@ -142,7 +141,7 @@ def bare(sites: Path) -> dict[str, float]:
             states = [model.state_dict() for model in models]
             weights = {key: torch.stack([state[key] for state in states]).mean(0) for key in weights}
             seconds.append(time.perf_counter() - begun)
-    return {"round": sorted(seconds)[len(seconds) // 2], "cpu": cpu_s(), "pss_mb": memory.peak_mb}
+    return {"round": sorted(seconds)[len(seconds) // 2], "cpu": cpu_s(), "peak_mb": memory.peak_mb}
 
 
 def engine(sites: Path) -> dict[str, float]:
@@ -178,7 +177,7 @@ def engine(sites: Path) -> dict[str, float]:
             report=False,
         )
     middle = sorted(clock.seconds)[len(clock.seconds) // 2]
-    return {"startup": clock.first - begun, "round": middle, "cpu": cpu_s(), "pss_mb": memory.peak_mb}
+    return {"startup": clock.first - begun, "round": middle, "cpu": cpu_s(), "peak_mb": memory.peak_mb}
 
 
 def draw(sites: Path) -> dict[str, float]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 
 from fedspine.config import TASKS
-from simulations.bench.memory import PeakMemory, pss_mb
+from simulations.bench.memory import PeakMemory
 
 STEPS, SECONDS, PATIENTS = 4, 3.0, 6
 """A child takes `STEPS` at least and goes on for `SECONDS`: of quick networks four steps are noise."""
@@ -101,7 +101,6 @@ def step_of(
         optimiser.step()
         task.after_step(model)
 
-    idle = pss_mb()
     with PeakMemory() as memory:
         step(0)
         begun = time.perf_counter()
@@ -110,7 +109,7 @@ def step_of(
             last = time.perf_counter()
             step(len(taken))
             taken.append(time.perf_counter() - last)
-    return {"seconds": statistics.median(taken), "peak_mb": max(memory.peak_mb - idle, 1.0)}
+    return {"seconds": statistics.median(taken), "peak_mb": memory.beyond_idle_mb}
 
 
 if __name__ == "__main__":

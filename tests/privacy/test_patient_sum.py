@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -126,6 +127,28 @@ def test_a_patient_whose_gradient_fails_is_a_zero_term_and_the_others_never_noti
 
     assert torch.equal(step([0, 1, 2]), step([0, 2]))
     assert len(noted) == 1
+
+
+def test_one_patients_gradient_is_gone_before_the_next_ones_is_made() -> None:
+    weight = torch.ones(1000, requires_grad=True)
+    gradients: list[weakref.ref[Tensor]] = []
+    weight.register_hook(lambda gradient: gradients.append(weakref.ref(gradient)))
+
+    def loss(patient: int) -> Tensor:
+        assert all(made() is None for made in gradients), "kept beside the next, it doubles what a step holds of it"
+        return (weight * patient).sum()
+
+    private_gradient(
+        [weight],
+        [1, 2, 3],
+        loss,
+        clip=1.0,
+        noise_multiplier=0.0,
+        expected=3.0,
+        loss_bound=1.0,
+        generator=SEED,
+    )
+    assert len(gradients) == 3
 
 
 def test_noise_is_gaussian_with_the_claimed_deviation() -> None:
