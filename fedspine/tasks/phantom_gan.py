@@ -11,8 +11,8 @@ Some phantoms travel with the shared values for the sites to train on; made pati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,10 @@ RATES = {"generator.": 0.04}
 size however faint the critic's advice is: at the critic's own rate it was led astray (docs/decisions/0014)."""
 
 TRAVELLING, PURPOSE = 48, 6
-"""Phantoms that travel, one byte a pixel, one slice of each; and what tells them and fresh ones from other draws."""
+"""Phantoms that travel, one byte a pixel, one slice of each; and what tells them from other draws."""
+
+FRESH = 2**40
+"""Purposes of fresh phantoms lie from here to twice as far: whoever draws anew meets phantoms that nobody has met."""
 
 EACH = 4
 """Slices of a fresh phantom that become made patients: drawing it takes longer than refining them."""
@@ -54,14 +57,14 @@ class FromPhantoms:
         frame: what is made.
         options: settings.
         stock: the phantoms that travelled, images in uint8.
-        drawn: draws so many fresh phantoms, which takes time; without it those that travelled must do.
+        drawn: draws so many slices of fresh phantoms, which takes time; without it those that travelled must do.
         wrongly: whether they are rendered wrongly rather than refined.
     """
 
     frame: Frame
     options: Options
     stock: Sample
-    drawn: Callable[[int], Sample] | None = None
+    drawn: Callable[[int, torch.Generator], Sample] | None = None
     wrongly: bool = False
 
     def build(self) -> Gan:
@@ -77,9 +80,14 @@ class FromPhantoms:
         return replace(self, wrongly=True)
 
     def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
-        """Return `count` refined phantoms, some contrasts absent; of fresh ones, or of those that travelled."""
-        known = self.stock if self.drawn is None else self.drawn(count)
-        some = _chosen(known, torch.randint(len(known), (count,), generator=draws))
+        """Return `count` refined phantoms, some contrasts absent; of fresh ones, or of those that travelled.
+
+        Of fresh ones no slice comes twice.
+        """
+        if self.drawn is None:
+            some = _chosen(self.stock, torch.randint(len(self.stock), (count,), generator=draws))
+        else:
+            some = self.drawn(count, draws)
         present = some.present * random_presence(count, self.frame.contrasts, missing, draws)
         images, masks = some.images.float() / SHADES, some.masks.float()
         if self.wrongly:
@@ -88,23 +96,27 @@ class FromPhantoms:
         return Sample(generator(noise, images, masks, some.labels, present), masks, present, some.labels)
 
 
-def slices_of(plan: Plan, frame: Frame, count: int, each: int = 1) -> Sample:
+def fresh_slices(plan: Plan, frame: Frame, count: int, draws: torch.Generator) -> Sample:
+    """Return `count` slices, or volumes, of phantoms drawn by `draws`, in random order; see `slices_of`."""
+    each, found = 1 if frame.slices else EACH, list[Sample]()
+    while (missing := count - sum(map(len, found))) > 0:
+        purpose = FRESH + int(torch.randint(FRESH, (), generator=draws))
+        found.append(slices_of(plan, frame, math.ceil(missing / each), each, purpose))
+    return _chosen(_joined(found), torch.randperm(sum(map(len, found)), generator=draws)[:count])
+
+
+def slices_of(plan: Plan, frame: Frame, count: int, each: int = 1, purpose: int = PURPOSE) -> Sample:
     """Return `each` slices, evenly taken, or the volume, of every one of `count` phantoms; images and masks in uint8.
 
-    Of a phantom with a lesion these are slices that show it, and they may be fewer.
+    Of a phantom with a lesion these are slices that show it, and they may be fewer. `purpose` tells phantoms apart.
 
     Raises:
         ConfigError: if phantoms have none of the plan's contrasts.
     """
-    samples = [s for p in phantoms(plan, count, PURPOSE) if (s := real(p, frame, healthy=True)) is not None]
+    samples = [s for p in phantoms(plan, count, purpose) if (s := real(p, frame, healthy=True)) is not None]
     demand(bool(samples), "phantoms must have one of the plan's contrasts", "none", "use dcgan for such images")
-    some = [_chosen(sample, _evenly(len(sample), each)) for sample in samples]
-    return Sample(
-        torch.cat([(SHADES * sample.images).round().to(torch.uint8) for sample in some]),
-        torch.cat([sample.masks.to(torch.uint8) for sample in some]),
-        torch.cat([sample.present for sample in some]),
-        torch.cat([sample.labels for sample in some]),
-    )
+    some = _joined([_chosen(sample, _evenly(len(sample), each)) for sample in samples])
+    return replace(some, images=(SHADES * some.images).round().to(torch.uint8), masks=some.masks.to(torch.uint8))
 
 
 def _evenly(total: int, wanted: int) -> Tensor:
@@ -115,6 +127,10 @@ def _evenly(total: int, wanted: int) -> Tensor:
 
 def _chosen(sample: Sample, which: Tensor) -> Sample:
     return Sample(sample.images[which], sample.masks[which], sample.present[which], sample.labels[which])
+
+
+def _joined(samples: Sequence[Sample]) -> Sample:
+    return Sample(*(torch.cat([getattr(one, part.name) for one in samples]) for part in fields(Sample)))
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
@@ -129,7 +145,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = options_of(stage, DEFAULTS)
     frame = frame_of(plan, options)
     stock = Sample(*(need(shared, f"{stage.name}.{key}") for key in ("images", "masks", "present", "labels")))
-    maker, each = FromPhantoms(frame, options, stock), 1 if frame.slices else EACH
+    maker = FromPhantoms(frame, options, stock)
     return Adversarial(
         maker=maker,
         losses=LOGISTIC,
@@ -141,5 +157,5 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         spread=lambda: real_spread(plan, frame, shared, healthy=True),
         others=RATES,
         stays=("critic.",),
-        for_use=replace(maker, drawn=lambda count: slices_of(plan, frame, math.ceil(count / each), each)),
+        for_use=replace(maker, drawn=lambda count, draws: fresh_slices(plan, frame, count, draws)),
     )

@@ -50,9 +50,8 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)
     file = asked.out / "results.jsonl"
-    same_recipe(
-        asked.out / "recipe.txt", (study.plan.data, STEPS, FIRST, ROUND, RATE, BEGUN, AT_ONCE, MADE, SLICES, UNET)
-    )
+    numbers = (STEPS, FIRST, ROUND, RATE, BEGUN, AT_ONCE, MADE, SLICES)
+    same_recipe(asked.out / f"recipe-{asked.generator}.txt", (study.plan.data, study.generator, *numbers, UNET))
     done = load_results(file)
     every = cells(
         asked.tasks,

@@ -70,20 +70,21 @@ class Study:
     def run(self, cell: Cell) -> Scores:
         """Return the scores of everybody who is tested.
 
-        Pooled training holds all patients in one list; local training is one network a site, tested on everybody's.
+        Pooled training holds all patients in one list, and a step sees as many of them as a federated one sees at all
+        sites together; local training is one network a site, tested on everybody's.
         """
         chosen = [[site.patients[i] for i in site.some(cell.amount or None, cell.seed)] for site in self.sites]
-        if cell.regime == "federated":
-            return self._scores(cell, chosen, "")
-        if cell.regime == "pooled":
-            return self._scores(cell, [[one for patients in chosen for one in patients]], "")
+        everybody = [one for patients in chosen for one in patients]
+        if cell.regime != "local":
+            lists = chosen if cell.regime == "federated" else [everybody]
+            return self._scores(cell, lists, len(everybody) / len(chosen), "")
         found: Scores = {}
         for site, patients in zip(self.sites, chosen, strict=True):
-            found |= self._scores(cell, [patients], f" by {site.name}")
+            found |= self._scores(cell, [patients], len(patients), f" by {site.name}")
         return found
 
-    def _scores(self, cell: Cell, sites: Sites, mark: str) -> Scores:
-        plan = self._priced(cell, sum(map(len, sites)) / len(sites))
+    def _scores(self, cell: Cell, sites: Sites, at_a_site: float, mark: str) -> Scores:
+        plan = self._priced(cell, at_a_site)
         stage = plan.find(cell.task)
         task = make(plan, stage, {})
         assert isinstance(task, Trained)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,19 @@ Question = tuple[str, int, float, str]
 """Task, amount, epsilon, generator: what is asked of every arm."""
 
 
-def scores(results: Results, question: Question, arm: str, regime: str, metric: str) -> dict[str, Table]:
-    """Return site to (seed, patient) scores of one arm; the seeds are those that have been run, in ascending order."""
-    task, amount, epsilon, generator = question
-    found = [
-        result
-        for cell, result in sorted(results.items(), key=lambda item: item[0].seed)
-        if (cell.task, cell.amount, cell.epsilon, cell.generator) == (task, amount, epsilon, generator)
-        and (cell.arm, cell.regime) == (arm, regime)
-    ]
+def scores(
+    results: Results, question: Question, arm: str, regime: str, metric: str, seeds: Container[int] | None = None
+) -> dict[str, Table]:
+    """Return site to (seed, patient) scores of one arm: of `seeds`, or of all that have been run, in ascending order."""
+    found = [result for seed, result in _by_seed(results, question, arm, regime) if seeds is None or seed in seeds]
     sites = sorted(found[0].scores.get(metric, {})) if found else []
     return {site: np.array([result.scores[metric][site] for result in found], dtype=np.float64) for site in sites}
+
+
+def _by_seed(results: Results, question: Question, arm: str, regime: str) -> list[tuple[int, Result]]:
+    asked = ((cell, result) for cell, result in results.items() if _asks(cell, question))
+    found = [(cell.seed, result) for cell, result in asked if (cell.arm, cell.regime) == (arm, regime)]
+    return sorted(found, key=itemgetter(0))
 
 
 def together(by_site: Mapping[str, Table]) -> Table:
@@ -51,10 +54,10 @@ def mean_of(table: Table) -> Estimate:
 
 def versus(results: Results, question: Question, arm: str, other: str = AGAINST) -> Comparison | None:
     """Return how much better the federated `arm` is than the `other`, over the seeds that both have."""
-    metric = FIRST[question[0]]
-    one, two = (together(scores(results, question, each, "federated", metric)) for each in (arm, other))
-    seeds = min(len(one), len(two))
-    return compare(one[:seeds], two[:seeds]) if seeds else None
+    first, second = ({seed for seed, _ in _by_seed(results, question, each, "federated")} for each in (arm, other))
+    both, metric = first & second, FIRST[question[0]]
+    pair = (together(scores(results, question, each, "federated", metric, both)) for each in (arm, other))
+    return compare(*pair) if both else None
 
 
 def best_local(results: Results, question: Question, arm: str) -> tuple[str, Estimate] | None:

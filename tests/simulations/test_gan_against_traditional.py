@@ -125,6 +125,36 @@ def test_differences_are_paired_by_patient_and_seed() -> None:
     assert mean_of(table).value == pytest.approx(np.mean([0.1, 0.9, 0.4, 0.3, 0.6]))
 
 
+def test_only_seeds_that_both_arms_have_are_compared() -> None:
+    value = {0: 0.1, 1: 0.5, 2: 0.9}
+    results = {}
+    for arm, seeds in (("traditional", (0, 1)), ("gan", (1, 2))):
+        for seed in seeds:
+            cell = replace(CELL, arm=arm, seed=seed)
+            results[cell] = Result(cell, {"dice": {"a": [value[seed], value[seed] + 0.05]}}, 1.0)
+    found = versus(results, QUESTION, "gan")
+    assert found is not None
+    assert found.seeds == 1
+    assert found.difference.value == pytest.approx(0.0), "seed 1, which both have, is the same in both"
+
+
+def test_a_step_of_pooled_training_sees_as_many_patients_as_one_of_all_sites_together(
+    sites: tuple[Plan, list[StudySite]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: dict[str, float] = {}
+
+    def watched(task: object, plan: Plan, stage: Stage, lists: list[list[PatientTensors]], *_: object, seed: int) -> None:
+        expected[regime] = expected.get(regime, 0.0) + stage.sample_rate * sum(map(len, lists))
+
+    monkeypatch.setattr(arms, "train", watched)
+    monkeypatch.setattr(arms, "scores_of", lambda *_: {})
+    study = Study(*sites, Stage("gan", "gan"))
+    for regime in ("pooled", "federated", "local"):
+        study.run(replace(CELL, regime=regime, arm="none", amount=4))
+    assert expected["pooled"] == expected["federated"] == arms.AT_ONCE * len(sites[1])
+    assert expected["local"] == arms.AT_ONCE * len(sites[1]), "one patient at each of the hospitals by themselves"
+
+
 def test_a_network_that_finds_nothing_and_one_that_finds_all_score_as_they_deserve(
     sites: tuple[Plan, list[StudySite]],
 ) -> None:

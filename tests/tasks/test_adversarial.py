@@ -194,6 +194,24 @@ def test_an_untrained_refiner_returns_the_phantom_as_it_is_with_its_own_mask(dim
         assert torch.equal(mask, maker.stock.masks[apart.argmin()].float())
 
 
+def test_made_patients_come_of_phantoms_that_nobody_has_met_and_none_twice() -> None:
+    plan = Plan("fresh", data=DATA, stage=(Stage("phantom_gan", "gan", options={**SMALL, "size": 32}),))
+    shared = public_values(plan, plan.stage[0], {})
+    task = make(plan, plan.stage[0], shared)
+    assert isinstance(task, Adversarial)
+    model, count = task.build(), 40
+    draws = torch.Generator().manual_seed(0)
+
+    def seen(images: torch.Tensor) -> set[bytes]:
+        return {(255 * image).round().to(torch.uint8).numpy().tobytes() for image in images}
+
+    first, second = (torch.cat([p.images for p in task.synthetic(model, count, draws)]) for _ in range(2))
+    stock = shared["gan.images"].float() / 255
+    assert len(seen(first)) == len(seen(second)) == count
+    assert not seen(first) & seen(second)
+    assert not (seen(first) | seen(second)) & seen(stock)
+
+
 def test_before_patients_come_the_critic_learns_what_wrong_rendering_is() -> None:
     task, gan = gan_of("phantom_gan")
     before = task.for_phantoms()
