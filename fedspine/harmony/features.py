@@ -32,6 +32,13 @@ def feature_names(contrasts: tuple[str, ...]) -> tuple[str, ...]:
     return (*intensity_names(contrasts), *(f"lesion {what}" for what in SHAPE))
 
 
+def of_lesions(count: int) -> Tensor:
+    """Return which of the `count` columns that `features` gives depend on the mask: (feature,) bool."""
+    per_contrast = torch.tensor(["lesion" in name for name in PER_CONTRAST])
+    contrasts = (count - len(SHAPE)) // len(PER_CONTRAST)
+    return torch.cat([per_contrast.repeat(contrasts), torch.ones(len(SHAPE), dtype=torch.bool)])
+
+
 def features(patient: PatientTensors, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the features of one patient and which of them are known.
 

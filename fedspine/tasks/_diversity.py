@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedspine.atlas.anchors import COUNT, phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import Plan
-from fedspine.harmony.features import features
+from fedspine.harmony.features import features, of_lesions
 from fedspine.tasks._sample import Frame, patients_of, real
 from fedspine.tasks._task import Shared
 
@@ -42,15 +42,19 @@ class Diverse(Protocol):
 
 
 def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> float:
-    """Return the mean over image features of made patients' deviation over real ones', each at most 1.
+    """Return the mean over features of made patients' deviation over real ones', each at most 1.
+
+    It is the lesser of two means, over features of images and over features of lesions: where masks are given to the
+    generator, lesions of one image seen through them differ as much as ever, though the image is always the same.
 
     Args:
         make: makes so many patients.
         spread: (feature,) deviation among real patients; see `real_spread`.
     """
-    telling = spread > CONSTANT
-    ratio = feature_spread(make(MADE))[telling] / spread[telling]
-    return float(ratio.clamp(max=1).mean()) if len(ratio) else 1.0
+    ratio = (feature_spread(make(MADE)) / spread.clamp(min=CONSTANT)).clamp(max=1)
+    of_lesion, telling = of_lesions(len(spread)), spread > CONSTANT
+    groups = (ratio[telling & of_lesion], ratio[telling & ~of_lesion])
+    return min((float(group.mean()) for group in groups if len(group)), default=1.0)
 
 
 def feature_spread(patients: Sequence[PatientTensors]) -> Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.networks.dcgan import Gan
-from fedspine.tasks._adversarial import Adversarial
-from fedspine.tasks._task import make
+from fedspine.tasks._adversarial import Adversarial, Maker
+from fedspine.tasks._sample import Sample
+from fedspine.tasks._task import make, public_values
 from server.collapse import checked
 
 DATA = DataPlan(contrasts=("T1", "T2"), classes=("normal", "benign", "malignant"), size=32, slices=2)
@@ -55,6 +59,35 @@ def test_a_diverse_generator_goes_on_as_it_is() -> None:
     assert not found.collapsed
     assert found.diversity > task.least_diversity
     assert all(torch.equal(found.weights[key], good[key]) for key in good)
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """Makes masks as `maker` does, and always the same image."""
+
+    maker: Maker
+
+    def build(self) -> Gan:
+        return self.maker.build()
+
+    def for_phantoms(self) -> OneImage:
+        return self
+
+    def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
+        made = self.maker.make(generator, count, draws, missing=missing)
+        return replace(made, images=made.images[:1].expand_as(made.images))
+
+
+@pytest.mark.parametrize("kind", ["phantom_gan", "conditional_gan", "dcgan"])
+def test_one_image_behind_many_masks_is_a_collapse(kind: str) -> None:
+    stage = Stage(kind, kind, options=SMALL)
+    plan = Plan("p", data=DATA, stage=(stage,))
+    task = make(plan, stage, public_values(plan, stage, {}))
+    assert isinstance(task, Adversarial)
+    model, draws = task.build(), torch.Generator().manual_seed(0)
+    assert replace(task, maker=OneImage(task.maker)).diversity(model, draws) < 0.05
+    if kind == "phantom_gan":  # which begins with phantoms as they are, and they differ as patients do
+        assert task.diversity(model, draws) > 0.75
 
 
 def test_a_task_that_makes_nothing_is_not_asked() -> None:
