@@ -88,6 +88,9 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
     [
         ("[stage.options]\nfeaturs = [8]\n", "did you mean 'features'?"),
         ('of = "other"\n', "must name an earlier stage"),
+        ('[[stage]]\ntask = "gan"\ntrained = "adapters"\n', "must be a part that its network has"),
+        ('[[stage]]\ntask = "levels"\ntrained = "adapters"\n', "must be a part that its network has"),
+        ('[[stage]]\ntask = "encode"\ntrained = "head"\n', "must be a part that its network has"),
         ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),
         ('[[stage]]\ntask = "evaluate"\nof = "segment"\n[stage.options]\nx = 1\n', "must have no options"),
         ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once a round"),

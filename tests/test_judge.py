@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from fedspine.cohort.tensors import PatientTensors
 from fedspine.commands import references, stressed
 from fedspine.config import HELD_OUT, TRAIN, Plan, load_plan
 from fedspine.evaluation.sheet import FORMAT
 from fedspine.phantom.writer import write_consortium
-from fedspine.tasks._task import Trained, make
+from fedspine.tasks._task import Generative, Trained, make
+from server import finished
 from server.vault import Progress, Vault
 
 from .conftest import Run
@@ -95,6 +99,32 @@ def test_real_patients_enter_by_their_folds_and_nothing_of_one_of_them_is_writte
     assert "stays where they are" in page
     names = [line.split(",")[0] for line in (tmp_path / "sites/site-1/patients.csv").read_text().splitlines()[1:]]
     assert not any(name in text or name in page for name in names)
+
+
+def test_a_generator_that_makes_no_lesion_is_named_and_the_others_are_judged(
+    fedspine: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = finished.Finished.generators
+
+    class Silent:
+        def __init__(self, task: Generative) -> None:
+            self.task = task
+
+        def synthetic(self, model: nn.Module | None, count: int, draws: torch.Generator) -> list[PatientTensors]:
+            return [replace(one, mask=None) for one in self.task.synthetic(model, count, draws)]
+
+    def with_a_silent_one(self: finished.Finished) -> list[tuple[str, Generative, nn.Module | None]]:
+        (_, task, model), *_ = every = found(self)
+        return [("silent", Silent(task), model), *every]
+
+    monkeypatch.setattr(finished.Finished, "generators", with_a_silent_one)
+    code, said, err = fedspine("sheet", run_folder, "--steps", 1, "--made", 16, "--out", tmp_path / "sheet")
+    assert (code, err) == (0, "")
+    assert "silent is left out: " in said
+    written = json.loads((tmp_path / "sheet" / "synthetic.json").read_text("utf-8"))
+    assert written["too few lesions"] == {"silent": "0"}
+    assert list(written["generators"]) == ["dcgan"]
+    assert "too few lesions" in (tmp_path / "sheet" / "synthetic.html").read_text("utf-8")
 
 
 def test_a_folder_without_a_finished_run_is_refused_in_one_sentence(

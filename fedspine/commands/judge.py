@@ -34,7 +34,7 @@ def sheet_command(
     import torch
 
     from fedspine.commands.references import references
-    from fedspine.evaluation.sheet import Budget, settings, sheet
+    from fedspine.evaluation.sheet import Budget, FewLesions, settings, sheet
     from fedspine.privacy.patient_sum import public_generator
     from fedspine.report.sheet_page import write_sheet
     from server.finished import read_finished
@@ -46,12 +46,17 @@ def sheet_command(
         raise InputError("the run must have a stage that makes images", "none", "run a plan with a gan stage")
     real = references(run, finished.plan, data)
     budget = Budget(made=made, steps=steps)
-    written: dict[str, Any] = {**settings(budget), "plan": finished.plan.name, "source": real.source, "generators": {}}
+    written: dict[str, Any] = {**settings(budget), "plan": finished.plan.name, "source": real.source}
+    written |= {"generators": {}, "too few lesions": {}}
     for name, task, model in generators:
         OUT.print(f"judging {name}", soft_wrap=True, highlight=False)
         with torch.no_grad():
             images = task.synthetic(model, made, public_generator(finished.plan.seed, "sheet"))
-        written["generators"][name] = sheet(images, real.trained, real.held_out, budget, finished.plan.seed)
+        try:
+            written["generators"][name] = sheet(images, real.trained, real.held_out, budget, finished.plan.seed)
+        except FewLesions as error:
+            OUT.print(f"{name} is left out: {error}", soft_wrap=True, highlight=False)
+            written["too few lesions"][name] = error.found
     folder = out or run / "sheet"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "synthetic.json").write_text(json.dumps(written, indent=1, allow_nan=False), encoding="utf-8")

@@ -68,6 +68,14 @@ class Entry:
         return {**self.value.as_dict(), "floor": self.floor.as_dict() if self.floor is not None else None}
 
 
+class FewLesions(InputError):
+    """Raised when a generator makes too few lesions to be judged; others of the run may make more."""
+
+    def __init__(self, found: int) -> None:
+        remedy = "train the generator for longer, or on more patients"
+        super().__init__(f"{FEWEST} made images must show a lesion for a sheet of them", str(found), remedy)
+
+
 def sheet(
     made: Sequence[PatientTensors],
     trained: Sequence[PatientTensors],
@@ -85,13 +93,14 @@ def sheet(
         seed: of every draw.
 
     Raises:
-        InputError: if either side has too few lesions to compare.
+        FewLesions: if the generator makes too few.
+        InputError: if too few real patients have one.
     """
     allowed = budget or Budget()
     images = lesion_slices(made)
     sides = [lesion_slices(side) for side in (trained, held_out)]
     if images is None or images.patients < FEWEST:
-        raise InputError("a generator must make lesions to be judged by them", "almost none", "train it for longer")
+        raise FewLesions(images.patients if images is not None else 0)
     if sides[0] is None or sides[1] is None or sides[0].patients + sides[1].patients < FEWEST:
         raise InputError(f"a sheet needs {FEWEST} real patients with a lesion", "fewer", "give more patients")
     real = joined(sides[0], sides[1])

@@ -109,6 +109,11 @@ def header(written: Mapping[str, Any]) -> Markup:
         facts(
             [
                 ("generators", ", ".join(table(written, "generators")) or "none"),
+                *(
+                    [("left out, too few lesions", ", ".join(silent))]
+                    if (silent := table(written, "too few lesions"))
+                    else []
+                ),
                 ("images asked of each", f"{number(budget.get('made')) or 0:.0f}"),
                 ("with a lesion", ", ".join(f"{number(g.get('made with a lesion')) or 0:.0f}" for g in generators)),
                 ("patients with a lesion, trained on", f"{number(first.get('trained')) or 0:.0f}"),

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import get_type_hints
 
 from fedspine.cohort.patient import CONTRAST_NAMES, CONTRASTS, PLANES
-from fedspine.config import Plan, Stage
+from fedspine.config import PARTS, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.strict import build
 from fedspine.tasks._task import freezes, module_of
@@ -32,6 +32,10 @@ def check_tasks(plan: Plan) -> None:
                 "name one",
             )
         _check_rounds(stage, module)
+        parts = getattr(module, "TRAINS", tuple(part for part in PARTS if part != "adapters"))
+        if stage.trained and not measures and stage.trained not in parts:
+            rule = f"trained of stage '{stage.name}' must be a part that its network has"
+            raise ConfigError(rule, f"'{stage.trained}'", f"use one of: {', '.join(parts)}")
         if stage.synthetic and not _generates(module_of(plan.find(stage.synthetic))):
             rule = f"synthetic of stage '{stage.name}' must name a stage that makes patients"
             raise ConfigError(rule, f"'{stage.synthetic}'", "name a GAN's")

@@ -8,7 +8,8 @@ True` if it may take several rounds: `finish` is called after each, its `common`
 task is made anew; with `FREEZES = True` its `initial` may name what an earlier run shared. Settings are a dataclass
 `Options`; `check(plan, stage)`, where there is one, refuses what cannot be before anything is spent. A trained task
 that builds on another stage's network names kinds of it in `READS`: with `of` in its stage, `public` gets that network
-and puts what sites need of it among the shared values. Nothing is registered, and nothing is imported by a name that a
+and puts what sites need of it among the shared values. `TRAINS` names the parts of its network that patients may
+train where these are others than all but "adapters". Nothing is registered, and nothing is imported by a name that a
 server sends: `config.TASKS` lists the files here.
 """
 

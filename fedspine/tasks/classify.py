@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import PARTS, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import histogram_metrics, multiclass_metrics
 from fedspine.networks.encoders import encoder
@@ -22,6 +22,8 @@ from fedspine.tasks._slices import network_input, with_fewer_contrasts
 from fedspine.tasks._task import Shared
 
 BINS = 10
+TRAINS = PARTS
+
 CONFUSION, HISTOGRAM = 0.8, 0.6
 """How a patient's unit of norm is shared: a confusion one-hot of 0.8 and score one-hots of 0.6 together."""
 

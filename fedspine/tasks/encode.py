@@ -37,6 +37,7 @@ from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
 
 READS = ("segment", "classify")
+TRAINS = ("all",)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedspine.cohort.augment import plain
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import PARTS, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import binary_metrics
 from fedspine.evaluation.segmentation import mask_metrics
@@ -22,6 +22,8 @@ from fedspine.networks.unet import Shape, Unet
 from fedspine.strict import build
 from fedspine.tasks._slices import arranged, with_fewer_contrasts, with_fewer_slices
 from fedspine.tasks._task import Shared
+
+TRAINS = PARTS
 
 FOUND = 0.1
 """A lesion counts as found when its Dice reaches this."""

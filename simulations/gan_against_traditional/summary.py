@@ -28,7 +28,7 @@ Question = tuple[str, int, float, str]
 def scores(
     results: Results, question: Question, arm: str, regime: str, metric: str, seeds: Container[int] | None = None
 ) -> dict[str, Table]:
-    """Return site to (seed, patient) scores of one arm: of `seeds`, or of all that have been run, in ascending order."""
+    """Return site to (seed, patient) scores of one arm: of `seeds`, or of all that were run, in ascending order."""
     found = [result for seed, result in _by_seed(results, question, arm, regime) if seeds is None or seed in seeds]
     sites = sorted(found[0].scores.get(metric, {})) if found else []
     return {site: np.array([result.scores[metric][site] for result in found], dtype=np.float64) for site in sites}

@@ -160,11 +160,19 @@ def runs(arm: str, sites: Sequence[str], epsilons: Sequence[float], folds: Seque
 def table(results: dict[str, list[tuple[str, float]]]) -> str:
     """Return the arms side by side: mean Dice with its interval, then each site's mean and the worst.
 
-    Of the hospitals alone, each is a row (tested on everybody), and the best of them is named.
+    Of the hospitals alone, each is a row (tested on everybody), and the best of them is named. Every seed is a table of
+    its own, for it draws folds of its own: the same patients twice are not twice as many patients.
     """
+    by_seed: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    for key, found in sorted(results.items()):
+        by_seed.setdefault(key.split(", ")[1], {})[key] = found
+    return "\n\n".join(f"{seed}\n\n{_seed_table(some)}" for seed, some in by_seed.items())
+
+
+def _seed_table(results: dict[str, list[tuple[str, float]]]) -> str:
     rows: dict[str, list[tuple[str, float]]] = {}
     folds: dict[str, set[str]] = {}
-    for key, found in sorted(results.items()):
+    for key, found in results.items():
         name = key.split(", ")[0]
         rows.setdefault(name, []).extend((site, dice) for site, dice in found)
         folds.setdefault(name, set()).add(key.split("fold ")[1])

@@ -132,7 +132,7 @@ def test_a_patient_whose_gradient_fails_is_a_zero_term_and_the_others_never_noti
 def test_one_patients_gradient_is_gone_before_the_next_ones_is_made() -> None:
     weight = torch.ones(1000, requires_grad=True)
     gradients: list[weakref.ref[Tensor]] = []
-    weight.register_hook(lambda gradient: gradients.append(weakref.ref(gradient)))
+    weight.register_hook(lambda gradient: gradients.append(weakref.ref(gradient)))  # type: ignore[no-untyped-call]
 
     def loss(patient: int) -> Tensor:
         assert all(made() is None for made in gradients), "kept beside the next, it doubles what a step holds of it"

@@ -143,12 +143,14 @@ def test_a_step_of_pooled_training_sees_as_many_patients_as_one_of_all_sites_tog
 ) -> None:
     expected: dict[str, float] = {}
 
-    def watched(task: object, plan: Plan, stage: Stage, lists: list[list[PatientTensors]], *_: object, seed: int) -> None:
+    def watched(
+        task: object, plan: Plan, stage: Stage, lists: list[list[PatientTensors]], *_: object, seed: int
+    ) -> None:
         expected[regime] = expected.get(regime, 0.0) + stage.sample_rate * sum(map(len, lists))
 
     monkeypatch.setattr(arms, "train", watched)
     monkeypatch.setattr(arms, "scores_of", lambda *_: {})
-    study = Study(*sites, Stage("gan", "gan"))
+    study = Study(sites[0], tuple(sites[1]), Stage("gan", "gan"))
     for regime in ("pooled", "federated", "local"):
         study.run(replace(CELL, regime=regime, arm="none", amount=4))
     assert expected["pooled"] == expected["federated"] == arms.AT_ONCE * len(sites[1])

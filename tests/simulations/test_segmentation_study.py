@@ -100,13 +100,22 @@ def test_the_table_puts_sites_side_by_side_and_names_the_worst() -> None:
         "local A, seed 0, fold 1": [("A", 0.5), ("B", 0.1)],
         "local B, seed 0, fold 1": [("A", 0.5), ("B", 0.2)],
     }
-    lines = table(results).splitlines()
+    seed, _, *lines = table(results).splitlines()
+    assert seed == "seed 0"
     assert lines[0] == "| arm | folds | patients | Dice | A | B | worst site | less pooled | less federated |"
     assert lines[2].startswith("| local A | 1 | 2 | 0.300 (")
     assert lines[3].startswith("| local B (best local) | 1 | 2 | 0.350 (")
     assert lines[4].startswith("| pooled | 2 | 4 | 0.600 (")
     assert lines[4].endswith("| 0.700 | 0.500 | 0.500 | - | - |")
     assert "| -0.300 (" in lines[2], "of fold 1 alone, which both have: 0.5 - 0.8 and 0.1 - 0.4"
+
+
+def test_another_seed_is_another_table_and_not_as_many_patients_more() -> None:
+    found = [("A", 0.8), ("B", 0.4)]
+    first, second = "pooled, seed 0, fold 1", "pooled, seed 1, fold 1"
+    both = table({first: found, second: found})
+    assert both == f"{table({first: found})}\n\n{table({second: found})}"
+    assert both.count("| pooled | 1 | 2 | 0.600 (") == 2
 
 
 def test_the_recipe_for_brains_asks_for_heads_and_keeps_the_private_arm_frugal() -> None:
