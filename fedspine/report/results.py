@@ -12,6 +12,9 @@ from fedspine.report.markup import Child, Markup, join, tag
 from fedspine.report.run_files import Run, rows, series, table
 from fedspine.report.wording import amount, estimate, metric_name, number, plural
 
+OWN_CRITICS = ("gan", "phantom_gan")
+"""Whose critics stay at the sites; see `tasks.phantom_gan`."""
+
 GANS = ("gan", "phantom_gan", "dcgan", "wgan_gp", "conditional_gan", "stylegan")
 """Tasks whose released loss is that of a critic on real images."""
 
@@ -112,6 +115,11 @@ def gan_losses(run: Run) -> Markup:
         "generator climbs means that the critic has won and the generator learns no more. The band is the noise in the "
         "critic's loss on real images; the rest of both losses needs no patient."
     )
+    if any(stage.get("task") in OWN_CRITICS for stage in run.stages):
+        reading += (
+            " Here every hospital keeps its critic to itself, so what is made is judged by the critic that all began "
+            "with, and the lines show the generator's way from there rather than a contest."
+        )
     return figure(join(key, chart), [_collapse(gan), reading], title="Losses of the GAN")
 
 

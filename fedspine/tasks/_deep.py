@@ -26,7 +26,7 @@ from fedspine.harmony.features import BODY
 from fedspine.harmony.scaling import BOUND
 from fedspine.networks.lesion_classifier import LesionClassifier
 from fedspine.networks.unet import Unet
-from fedspine.tasks._slices import arranged, network_input
+from fedspine.tasks._slices import arranged
 from fedspine.tasks._task import load_weights, need
 from fedspine.tasks.classify import Classify
 from fedspine.tasks.segment import Segment
@@ -55,7 +55,7 @@ class Network:
             images = arranged(patient, options.dimensions, planes=options.presence == "planes")
             found = unet.descended(images, patient.present)[-1]
             return found[0].transpose(0, 1) if options.dimensions == 3 else found
-        return cast(LesionClassifier, self.model).coarsest(network_input(patient))
+        return cast(LesionClassifier, self.model).coarsest(arranged(patient))
 
     def lesion(self, patient: PatientTensors) -> Tensor:
         """Return where the lesion is, (slice, 1, row, column) in {0, 1}: the patient's mask, or else the network's."""

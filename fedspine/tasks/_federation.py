@@ -2,7 +2,8 @@
 
 One list is a site: several are a federation, one alone is a hospital by itself, and all patients in one list is what
 pooling would give. The steps are the engines' own (`_rounds`) and so are the averaging by patients, the optimiser that
-each site keeps between rounds, and the noise; only messages, ledger, gate and the server's public steps are left out.
+each site keeps between rounds, and the noise; messages, ledger, gate, the server's public steps and its look for
+collapsed generators are left out.
 """
 
 from __future__ import annotations

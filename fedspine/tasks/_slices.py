@@ -10,7 +10,7 @@ from torch import Tensor
 from fedspine.cohort.tensors import PatientTensors
 
 
-def arranged(patient: PatientTensors, dimensions: float, *, planes: bool) -> Tensor:
+def arranged(patient: PatientTensors, dimensions: float = 2, *, planes: bool = True) -> Tensor:
     """Return the input of a network.
 
     Args:
@@ -72,10 +72,3 @@ def with_fewer_slices(patient: PatientTensors, count: int, draws: torch.Generato
         half = (count + 1) // 2
         chosen = torch.cat([first[(random[:half] * len(first)).long()], (random[half:count] * total).long()])
     return patient.with_images(patient.images[chosen], patient.mask[chosen])
-
-
-def network_input(patient: PatientTensors) -> Tensor:
-    """Return (slice, 2·contrast, row, column): the images, then a plane per contrast that says whether it is there."""
-    slices, _, rows, columns = patient.images.shape
-    flags = patient.present[None, :, None, None].expand(slices, -1, rows, columns)
-    return torch.cat([patient.images, flags], dim=1)

@@ -18,7 +18,7 @@ from fedspine.networks.encoders import encoder
 from fedspine.networks.lesion_classifier import LesionClassifier, Seen
 from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.strict import build
-from fedspine.tasks._slices import network_input, with_fewer_contrasts
+from fedspine.tasks._slices import arranged, with_fewer_contrasts
 from fedspine.tasks._task import Shared
 
 BINS = 10
@@ -86,7 +86,7 @@ class Classify:
 
     def look(self, model: nn.Module, patient: PatientTensors) -> Seen:
         """Return the patient's logits, and where the network looked."""
-        seen: Seen = model(network_input(patient))
+        seen: Seen = model(arranged(patient))
         return seen
 
     def predict(self, model: nn.Module, patient: PatientTensors) -> Tensor:

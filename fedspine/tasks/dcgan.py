@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan, Generator
 from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
-from fedspine.tasks._losses import LOGISTIC, Scores, r1
+from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared
 
@@ -45,11 +45,6 @@ class FromNoise:
         made = generator(torch.randn(count, self.options.latent, generator=draws))
         present = random_presence(count, self.frame.contrasts, missing, draws)
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
-
-
-def smooth(score: Scores, inputs: Tensor, made: Tensor, draws: torch.Generator) -> Tensor:
-    """Return R1, which looks at real images alone."""
-    return r1(score, inputs)
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:

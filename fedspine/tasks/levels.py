@@ -19,7 +19,7 @@ from fedspine.networks.chain import Found, found
 from fedspine.networks.vertebrae import Finder, Levels, Reader
 from fedspine.phantom.levels import parse_levels
 from fedspine.strict import build
-from fedspine.tasks._slices import network_input
+from fedspine.tasks._slices import arranged
 from fedspine.tasks._task import Shared
 from fedspine.tasks._vertebrae import (
     balanced,
@@ -95,7 +95,7 @@ class FindLevels:
     def find(self, model: nn.Module, patient: PatientTensors) -> Found:
         """Return the vertebrae that the network sees; the patient must have an image."""
         with torch.no_grad():
-            return found(*cast(Levels, model).finder(network_input(patient)))
+            return found(*cast(Levels, model).finder(arranged(patient)))
 
     def judge(self, model: nn.Module, patient: PatientTensors, places: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits of a lesion at each of these levels, (seen,), and of the patient's class, (class,)."""
@@ -115,7 +115,7 @@ class FindLevels:
         if known is not None:
             levels, truth = known
             rows, columns = patient.images.shape[2:]
-            heat, names, weights = cast(Levels, model).finder(network_input(patient))
+            heat, names, weights = cast(Levels, model).finder(arranged(patient))
             wanted = hills(truth[:, 1:], rows, columns)
             losses += [heat_loss(heat, wanted), name_loss(names, wanted, levels)]
             losses.append(slice_loss(weights, wanted, truth[:, 0]))

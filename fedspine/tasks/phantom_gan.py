@@ -23,10 +23,9 @@ from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.refiner import Refiner, rendered_otherwise
 from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
-from fedspine.tasks._losses import LOGISTIC
+from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
 from fedspine.tasks._task import Shared, need
-from fedspine.tasks.dcgan import smooth
 
 __all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
 

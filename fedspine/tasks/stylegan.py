@@ -21,10 +21,9 @@ from fedspine.networks.dcgan import Gan
 from fedspine.networks.stylegan import StyleCritic, StyleGenerator
 from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
-from fedspine.tasks._losses import LOGISTIC
+from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared
-from fedspine.tasks.dcgan import smooth
 
 __all__ = ["FromStyles", "Options", "task"]
 

@@ -7,8 +7,8 @@ Prints a table: milliseconds a step of six phantoms, one thread on the CPU, the 
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 
 from simulations.bench.tasks import KINDS, step_of
 
@@ -39,4 +39,6 @@ def table(devices: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(sys.argv[1:] or ["cpu"]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("devices", nargs="*", default=["cpu"], metavar="DEVICE", help="such as cpu or cuda")
+    print(table(parser.parse_args().devices))
