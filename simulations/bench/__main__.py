@@ -81,8 +81,8 @@ def _median(rows: list[Row], key: str) -> float:
 
 def _cost(task: str, rows: dict[str, list[Row]]) -> str:
     cells = [f"{_ratio(rows, *KINDS, key):.2f}x" for key in ("seconds", "peak_mb")]
-    cells += [" / ".join(f"{_median(rows[kind], key):.2g}" for kind in KINDS) for key in ("seconds", "peak_mb")]
-    return f"| `{task}` | {' | '.join(cells)} |"
+    megabytes = " / ".join(f"{_median(rows[kind], 'peak_mb'):.3g}" for kind in KINDS)
+    return f"| `{task}` | {' | '.join(cells)} | {megabytes} |"
 
 
 def _table(rows: dict[str, list[Row]], costs: dict[str, dict[str, list[Row]]]) -> str:
@@ -175,8 +175,8 @@ stands in `simulations/bench/children.py`.
 A private step over a plain one that does the same work, every task with its default network at 64², six phantoms of
 six slices (`simulations/bench/tasks.py`); asked: at most 1.2x time and 1.0x memory.
 
-| task | time | peak memory | seconds, private / plain | MB beyond the idle process |
-|---|---|---|---|---|
+| task | time | peak memory | private / plain, MB beyond the idle process |
+|---|---|---|---|
 {tasks}
 
 Raw values, one group a repeat:
