@@ -12,7 +12,7 @@ import torch
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.errors import InputError
-from fedspine.evaluation.sheet import Budget, settings, sheet
+from fedspine.evaluation.sheet import Budget, FewLesions, settings, sheet
 from fedspine.evaluation.slices import joined, lesion_slices
 from fedspine.evaluation.usefulness import _weights, dice_by_patient, trained_on
 
@@ -98,7 +98,7 @@ def test_a_contrast_that_some_patients_lack_is_compared_among_the_others(discs: 
 
 def test_too_few_lesions_on_either_side_are_refused(discs: Discs) -> None:
     healthy = [replace(p, mask=torch.zeros(2, 1, 32, 32)) for p in discs(6, 0)]
-    with pytest.raises(InputError, match="make lesions"):
+    with pytest.raises(FewLesions, match="must show a lesion"):
         sheet(healthy, discs(4, 1), discs(4, 2), BUDGET)
     with pytest.raises(InputError, match="real patients with a lesion"):
         sheet(discs(6, 3), discs(4, 1), healthy, BUDGET)

@@ -54,7 +54,7 @@ def test_a_study_goes_on_where_it_was_left(
     names = list(consortium.sites)
     wanted = [run for arm in study_module.ARMS for run in runs(arm, names, [8.0], [1], 0)]
     text = study(consortium, recipe, wanted, 3, out)
-    assert [line.split(" |")[0] for line in text.splitlines()[2:]] == [
+    assert [line.split(" |")[0] for line in text.splitlines()[4:]] == [
         "| federated",
         *(f"| local {name}{' (best local)' if f'local {name} (best' in text else ''}" for name in names),
         "| pooled",
