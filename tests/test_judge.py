@@ -126,6 +126,12 @@ def test_a_generator_that_makes_no_lesion_is_named_and_the_others_are_judged(
     assert list(written["generators"]) == ["dcgan"]
     assert "too few lesions" in (tmp_path / "sheet" / "synthetic.html").read_text("utf-8")
 
+    monkeypatch.setattr(finished.Finished, "generators", lambda self: with_a_silent_one(self)[:1])
+    code, _, err = fedspine("sheet", run_folder, "--steps", 1, "--made", 16, "--out", tmp_path / "none")
+    assert code == 2
+    assert "one generator at least must make lesions" in err
+    assert not (tmp_path / "none").exists()
+
 
 def test_a_folder_without_a_finished_run_is_refused_in_one_sentence(
     fedspine: Run, run_folder: Path, tmp_path: Path

@@ -57,6 +57,8 @@ def sheet_command(
         except FewLesions as error:
             OUT.print(f"{name} is left out: {error}", soft_wrap=True, highlight=False)
             written["too few lesions"][name] = error.found
+    if not written["generators"]:
+        raise InputError("one generator at least must make lesions", "none that does", "train them for longer")
     folder = out or run / "sheet"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "synthetic.json").write_text(json.dumps(written, indent=1, allow_nan=False), encoding="utf-8")

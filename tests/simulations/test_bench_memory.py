@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from simulations.bench.memory import highest_mb
+from simulations.bench.memory import PeakMemory, highest_mb
 
 LARGE_MB = 600
 
@@ -24,3 +24,13 @@ def test_what_was_held_and_given_back_counts() -> None:
     before = highest_mb()
     np.ones((int(before) + LARGE_MB, 2**20), np.uint8)
     assert highest_mb() > before + LARGE_MB / 2
+
+
+def test_a_peak_is_that_of_the_time_it_was_watched() -> None:
+    np.ones((LARGE_MB, 2**20), np.uint8)
+    with PeakMemory() as little:
+        pass
+    with PeakMemory() as much:
+        np.ones((LARGE_MB, 2**20), np.uint8)
+    assert little.beyond_idle_mb < LARGE_MB / 4, "what was held before does not count"
+    assert much.beyond_idle_mb > LARGE_MB / 2
