@@ -42,6 +42,8 @@ task = "segment"
 features = [4, 4, 4, 4]
 [[stage]]
 task = "classify"
+[[stage]]
+task = "levels"
 """
 
 
@@ -158,10 +160,14 @@ def test_networks_are_tried_on_harder_images_and_asked_where_they_look(
     assert {name: one["score"] for name, one in written["networks"].items()} == {
         "segment": "Dice",
         "classify": "accuracy",
+        "levels": "identification rate",
     }
     names = [curve["name"] for curve in written["networks"]["segment"]["curves"]]
     assert names == ["Rician noise", "bias field", "contrast scaling", "missing contrast", "scanner"]
     assert written["networks"]["classify"]["grad-cam"]["patients"] >= 4
+    assert "grad-cam" not in written["networks"]["levels"], "what is decided of a level is no one number"
+    scored = written["networks"]["levels"]["curves"][0]["points"][0]["score"]
+    assert scored["value"] is not None, "phantoms know their levels"
     page = (tmp_path / "stress.html").read_text("utf-8")
     assert "Where it looks" in page
     assert "://" not in page

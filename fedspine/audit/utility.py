@@ -9,6 +9,7 @@ patients are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ from fedspine.audit.stages import opened
 from fedspine.audit.subject import Subject
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import HELD_OUT
-from fedspine.tasks._scores import SCORES, score_of
-from fedspine.tasks._task import Trained
+from fedspine.tasks._task import Rated
 
 OLD = 50.0
 """Years that part the younger from the older."""
@@ -41,15 +41,15 @@ def utility(subject: Subject) -> Line:
     told = []
     for stage in subject.plan.stage:
         one = opened(subject, stage)
-        if type(one.task) not in SCORES or not isinstance(one.task, Trained) or one.model is None:
+        if not isinstance(one.task, Rated) or one.model is None:
             continue
-        score = score_of(one.task, one.model.eval())
+        score = partial(one.task.score, one.model.eval())
         people = [(site.name, p) for site in subject.sites for p in site.patients.get(HELD_OUT, ())]
         scored = [(name, p, value) for name, p in people if (value := score(p)) is not None]
         if not scored:
             continue
         values = np.array([value for *_, value in scored])
-        name = SCORES[type(one.task)]
+        name = one.task.measure
         figures |= {f"{stage.name}: {name}": float(values.mean()), f"{stage.name}: patients": float(len(values))}
         groups = dict(_groups([(site, p) for site, p, _ in scored], subject.plan.data.classes))
         means = {group: float(values[chosen].mean()) for group, chosen in groups.items() if chosen.sum() >= FEWEST}

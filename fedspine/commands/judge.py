@@ -66,7 +66,7 @@ def sheet_command(
 
 
 def stress_command(run: Run, data: Data = None, out: Out = None) -> None:
-    """Try a run's segment and classify networks on harder images, and measure how much they look at the lesion.
+    """Try a run's segment, classify and levels networks on harder images, and measure where the first two look.
 
     With --data the patients are the run's held-out ones and the numbers carry no noise: they stay where the data is.
     """
@@ -75,14 +75,16 @@ def stress_command(run: Run, data: Data = None, out: Out = None) -> None:
     from fedspine.commands.references import references
     from fedspine.commands.stressed import stressed
     from fedspine.report.stress_page import write_stress
-    from fedspine.tasks._scores import SCORES
+    from fedspine.tasks._task import Rated
     from server.finished import read_finished
 
     torch.set_num_threads(1)
     finished = read_finished(run)
-    networks = [(stage, task, model) for stage, task, model in finished.trained() if type(task) in SCORES]
+    networks = [(stage, task, model) for stage, task, model in finished.trained() if isinstance(task, Rated)]
     if not networks:
-        raise InputError("the run must have trained a network", "no segment or classify stage", "run another plan")
+        raise InputError(
+            "the run must have trained a network", "no segment, classify or levels stage", "run another plan"
+        )
     real = references(run, finished.plan, data)
     written: dict[str, Any] = {"format": 1, "plan": finished.plan.name, "source": real.source, "networks": {}}
     for stage, task, model in networks:

@@ -73,7 +73,7 @@ def _network(network: Mapping[str, Any]) -> Markup:
     return join(
         figure(tag("div", panels, class_="panels"), CURVES),
         folded("The same numbers as a table", data_table(["change", name, "change of the score"], cells)),
-        _looks(table(network, "grad-cam")),
+        _looks(table(network, "grad-cam")) if "grad-cam" in network else None,
     )
 
 

@@ -157,6 +157,30 @@ class Scored(Protocol):
         """Return metrics from summed counts; NaN where there are too few patients."""
 
 
+@runtime_checkable
+class Rated(Protocol):
+    """A trained task that can be scored a patient at a time, without noise: for stress tests, audits and studies."""
+
+    @property
+    def measure(self) -> str:
+        """What the score is called."""
+
+    def score(self, model: nn.Module, patient: PatientTensors) -> float | None:
+        """Return the patient's score from 0 to 1, the higher the better; `None` where there is nothing to score."""
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A trained task whose decision on a patient is one number, so that Grad-CAM can show where it comes from."""
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether pixels are decided one by one, so that every layer is asked; see `gradcam.localisation`."""
+
+    def explained(self, model: nn.Module, patient: PatientTensors) -> Tensor:
+        """Return the scalar to explain; its gradients reach the network's convolutions."""
+
+
 def make(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None = None) -> Trained | Measured:
     """Return the task of `stage`.
 

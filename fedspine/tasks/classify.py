@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Classify:
-    """The task; see `Trained` and `Scored` in `_task`.
+    """The task; see `Trained`, `Scored`, `Rated` and `Explained` in `_task`.
 
     Args:
         channels: of the network's input.
@@ -76,6 +77,8 @@ class Classify:
     trained: str = "norms and head"
     loss_bound: float = 3.0
     betas: tuple[float, float] = (0.9, 0.999)
+    measure: ClassVar[str] = "accuracy"
+    pixelwise: ClassVar[bool] = False
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
@@ -145,6 +148,18 @@ class Classify:
         counts["confusion"][patient.label, int(probabilities.argmax())] = CONFUSION
         counts["scores"][patient.label, torch.arange(len(self.classes)), bins] = self.units()["scores"]
         return counts
+
+    def score(self, model: nn.Module, patient: PatientTensors) -> float | None:
+        """Return whether the patient's class is named."""
+        if patient.label < 0 or not patient.has_image:
+            return None
+        with torch.no_grad():
+            return float(int(self.predict(model, patient).argmax()) == patient.label)
+
+    def explained(self, model: nn.Module, patient: PatientTensors) -> Tensor:
+        """Return the logit of the patient's class, or where there is no label of the class that is named."""
+        logits = self.predict(model, patient)
+        return logits[patient.label if patient.label >= 0 else int(logits.argmax())]
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return macro averages, AUC, AUPRC, Brier, calibration error, and how many of each class are recognised."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True)
 class FindLevels:
-    """The task; see `Trained` and `Scored` in `_task`.
+    """The task; see `Trained`, `Scored` and `Rated` in `_task`.
 
     Args:
         contrasts: how many.
@@ -83,6 +83,7 @@ class FindLevels:
     trained: str = "norms and head"
     loss_bound: float = 10.0
     betas: tuple[float, float] = (0.9, 0.999)
+    measure: ClassVar[str] = "identification rate"
 
     def build(self) -> nn.Module:
         """Return both networks."""
@@ -193,6 +194,13 @@ class FindLevels:
         if patient.label >= 0 and bool(torch.isfinite(whole).all()):
             counts["confusion"][patient.label, int(whole.argmax())] = CONFUSION
         return counts
+
+    def score(self, model: nn.Module, patient: PatientTensors) -> float | None:
+        """Return the share of the patient's known levels that are found near by under their own name."""
+        known = _known(patient)
+        if known is None or not patient.has_image:
+            return None
+        return float(_shares(known[0], known[1][:, 1:], self.find(model, patient), patient.images.shape[2])[2])
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return how well levels are found and named, how well lesions are laid to them, and accuracy of the class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from monai.losses.dice import DiceCELoss, DiceFocalLoss
@@ -27,6 +28,9 @@ TRAINS = PARTS
 
 FOUND = 0.1
 """A lesion counts as found when its Dice reaches this."""
+
+SURE = 1e-6
+"""Probabilities are explained up to this far from 0 and 1, where log-odds end."""
 
 FARTHEST = 0.25
 """Distances are counted up to this share of the grid's side: a lesion that was not found is this far off."""
@@ -87,7 +91,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Segment:
-    """The task; see `Trained` and `Scored` in `_task`.
+    """The task; see `Trained`, `Scored`, `Rated` and `Explained` in `_task`.
 
     Args:
         contrasts: how many the plan has.
@@ -106,6 +110,8 @@ class Segment:
     trained: str = "norms and head"
     loss_bound: float = 2.0
     betas: tuple[float, float] = (0.9, 0.999)
+    measure: ClassVar[str] = "Dice"
+    pixelwise: ClassVar[bool] = True
 
     def build(self) -> nn.Module:
         """Return the U-Net."""
@@ -233,6 +239,23 @@ class Segment:
             counts["iou"][index] = fit["iou"]
             counts["distance"][index] = self._distance(found, truth)
         return {key: value * self._unit for key, value in counts.items()}
+
+    def score(self, model: nn.Module, patient: PatientTensors) -> float | None:
+        """Return the Dice of the first structure, which is the lesion where no other is named, over all slices."""
+        if patient.mask is None or not patient.has_image or not bool(patient.mask[:, 0].any()):
+            return None
+        with torch.no_grad():
+            found = self.segmented(model, patient)[:, 0]
+        return mask_metrics(found, patient.mask[:, 0], (1.0, 1.0, 1.0))["dice"]
+
+    def explained(self, model: nn.Module, patient: PatientTensors) -> Tensor:
+        """Return the sum of the log-odds of what is taken for the first structure (Seg-Grad-CAM, Vinogradova 2020).
+
+        Where nothing is taken for it, of all pixels; probabilities would be silent where the network is sure.
+        """
+        odds = self.predict(model, patient)[:, 0].clamp(SURE, 1 - SURE).logit()
+        found = odds.detach() > 0
+        return odds[found].sum() if bool(found.any()) else odds.sum()
 
     def _distance(self, found: Tensor, truth: Tensor) -> float:
         """Return the 95th percentile of the Hausdorff distance, mean over slices that show either, from 0 to 1.

@@ -22,10 +22,9 @@ from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._federation import Weights, start, train
-from fedspine.tasks._task import Generative, Trained, make, public_values
-from simulations.gan_against_traditional.cells import Cell
+from fedspine.tasks._task import Generative, Rated, Trained, make, public_values
+from simulations.gan_against_traditional.cells import TASKS, Cell
 from simulations.gan_against_traditional.data import StudySite
-from simulations.gan_against_traditional.scores import scores_of
 
 STEPS, FIRST, ROUND = 2000, 1000, 20
 """Of every arm; those that an arm with made patients takes on them, first; those of a round."""
@@ -88,19 +87,17 @@ class Study:
         stage = plan.find(cell.task)
         task = make(plan, stage, {})
         assert isinstance(task, Trained)
+        assert isinstance(task, Rated)
         public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
         if cell.task == "segment":
             public = stacked(public, SLICES)
-        model = train(task, plan, stage, sites, start(task, stage, public, cell.seed), seed=cell.seed)
-        found: Scores = {}
+        model = train(task, plan, stage, sites, start(task, stage, public, cell.seed), seed=cell.seed).eval()
+        found: dict[str, list[float]] = {}
         for site in self.sites:
             trained = site.some(cell.amount or None, cell.seed)
-            for index, patient in enumerate(site.patients):
-                if index not in trained:
-                    for metric, value in scores_of(task, model, patient).items():
-                        nobody = [math.nan] * len(site.patients)
-                        found.setdefault(metric + mark, {}).setdefault(site.name, nobody)[index] = value
-        return found
+            values = [None if i in trained else task.score(model, one) for i, one in enumerate(site.patients)]
+            found[site.name] = [math.nan if value is None else value for value in values]
+        return {TASKS[cell.task] + mark: found}
 
     def _priced(self, cell: Cell, patients: float) -> Plan:
         """Return the cell's plan: the network's stage, after the generator's where the arm has one, noise solved."""

@@ -13,7 +13,8 @@ ARMS = ("none", "traditional", "gan", "both", "phantoms")
 """No augmentation; ordinary; made patients; both; and the phantoms that the generator learned from, as a control."""
 
 REGIMES = ("federated", "pooled", "local")
-TASKS = ("segment", "classify")
+TASKS = {"segment": "dice", "classify": "accuracy"}
+"""Each task and its score, of one patient."""
 
 
 @dataclass(frozen=True)

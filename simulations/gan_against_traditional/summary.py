@@ -15,9 +15,6 @@ from fedspine.evaluation.comparison import Comparison, compare
 from simulations.gan_against_traditional.cells import ARMS, TASKS, Cell, Result
 from simulations.gan_against_traditional.plots import plot_amounts, plot_arms
 
-FIRST = {"segment": "dice", "classify": "accuracy"}
-"""The metric of each task that is compared between arms."""
-
 AGAINST = "traditional"
 Table = NDArray[np.float64]
 Results = Mapping[Cell, Result]
@@ -55,14 +52,14 @@ def mean_of(table: Table) -> Estimate:
 def versus(results: Results, question: Question, arm: str, other: str = AGAINST) -> Comparison | None:
     """Return how much better the federated `arm` is than the `other`, over the seeds that both have."""
     first, second = ({seed for seed, _ in _by_seed(results, question, each, "federated")} for each in (arm, other))
-    both, metric = first & second, FIRST[question[0]]
+    both, metric = first & second, TASKS[question[0]]
     pair = (together(scores(results, question, each, "federated", metric, both)) for each in (arm, other))
     return compare(*pair) if both else None
 
 
 def best_local(results: Results, question: Question, arm: str) -> tuple[str, Estimate] | None:
     """Return which hospital's own network does best on everybody's tested patients, and how well."""
-    metric = f"{FIRST[question[0]]} by "
+    metric = f"{TASKS[question[0]]} by "
     some = next((r for c, r in results.items() if _asks(c, question) and (c.arm, c.regime) == (arm, "local")), None)
     if some is None:
         return None
@@ -79,7 +76,7 @@ def write_report(results: Results, out: Path) -> Path:
     for task in TASKS:
         asked = [question for question in questions if question[0] == task]
         if asked:
-            parts += [f"\n## {task}: {FIRST[task]}\n", _arms_table(results, asked), _beside_table(results, asked)]
+            parts += [f"\n## {task}: {TASKS[task]}\n", _arms_table(results, asked), _beside_table(results, asked)]
             parts.append(_sites_table(results, asked))
     parts.append(_plots(results, questions, out))
     file = out / "report.md"
@@ -111,7 +108,7 @@ def _arms_table(results: Results, questions: Iterable[Question]) -> str:
     lines.append("|" + "---|" * (len(ARMS) + len(others) + 4))
     for question in questions:
         task, amount, epsilon, generator = question
-        tables = {arm: together(scores(results, question, arm, "federated", FIRST[task])) for arm in ARMS}
+        tables = {arm: together(scores(results, question, arm, "federated", TASKS[task])) for arm in ARMS}
         seeds = min((len(table) for table in tables.values()), default=0)
         means = [_said(mean_of(tables[arm])) for arm in ARMS]
         gains = [_compared(versus(results, question, arm)) for arm in others]
@@ -126,18 +123,18 @@ def _beside_table(results: Results, questions: Iterable[Question]) -> str:
     for question in questions:
         task, amount, _, generator = question
         for arm in ARMS:
-            pooled = together(scores(results, question, arm, "pooled", FIRST[task]))
+            pooled = together(scores(results, question, arm, "pooled", TASKS[task]))
             local = best_local(results, question, arm)
             if not pooled.size or local is None:
                 continue
-            federated = mean_of(together(scores(results, question, arm, "federated", FIRST[task])))
+            federated = mean_of(together(scores(results, question, arm, "federated", TASKS[task])))
             row = [generator, amount or "all", arm, _said(mean_of(pooled)), f"{_said(local[1])} ({local[0]})"]
             lines.append("| " + " | ".join(map(str, [*row, _said(federated)])) + " |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _sites_table(results: Results, questions: Sequence[Question]) -> str:
-    metric = FIRST[questions[0][0]]
+    metric = TASKS[questions[0][0]]
     found = [scores(results, question, arm, "federated", metric) for question in questions for arm in ARMS]
     names = sorted({site for by_site in found for site in by_site})
     lines = [f"\n| generator | epsilon | real patients a site | arm | {' | '.join(names)} | worst site |"]
@@ -160,11 +157,11 @@ def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
         open_ones = [question for question in asked if not question[2]]
         if open_ones:
             curves = {
-                arm: [(q[1], mean_of(together(scores(results, q, arm, "federated", FIRST[task])))) for q in open_ones]
+                arm: [(q[1], mean_of(together(scores(results, q, arm, "federated", TASKS[task])))) for q in open_ones]
                 for arm in ARMS
             }
             name = f"{task}-{generator}-by-amount.svg"
-            plot_amounts(curves, FIRST[task], out / name)
+            plot_amounts(curves, TASKS[task], out / name)
             said.append(f"\n![{task} by amount of real data]({name})")
         gains = {
             f"{arm}, {q[1] or 'all'} a site{f', {_epsilon(q[2])}' if q[2] else ''}": found.difference
@@ -173,7 +170,7 @@ def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
             if (found := versus(results, q, arm)) is not None
         }
         name = f"{task}-{generator}-differences.svg"
-        plot_arms(gains, f"{FIRST[task]} - {AGAINST}", out / name)
+        plot_arms(gains, f"{TASKS[task]} - {AGAINST}", out / name)
         said.append(f"\n![{task}, each arm less {AGAINST}]({name})")
     return "\n".join(said) + "\n"
 

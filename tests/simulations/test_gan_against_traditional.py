@@ -19,7 +19,6 @@ from simulations.gan_against_traditional import arms
 from simulations.gan_against_traditional.arms import STEPS, Study, network_stage
 from simulations.gan_against_traditional.cells import ARMS, Cell, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import StudySite, load_sites
-from simulations.gan_against_traditional.scores import scores_of
 from simulations.gan_against_traditional.summary import best_local, mean_of, scores, together, versus, write_report
 
 CELL = Cell("segment", "none", 2, 0.0, "federated", "dcgan", 0)
@@ -144,12 +143,13 @@ def test_a_step_of_pooled_training_sees_as_many_patients_as_one_of_all_sites_tog
     expected: dict[str, float] = {}
 
     def watched(
-        task: object, plan: Plan, stage: Stage, lists: list[list[PatientTensors]], *_: object, seed: int
-    ) -> None:
+        task: segment.Segment, plan: Plan, stage: Stage, lists: list[list[PatientTensors]], *_: object, seed: int
+    ) -> torch.nn.Module:
         expected[regime] = expected.get(regime, 0.0) + stage.sample_rate * sum(map(len, lists))
+        return task.build()
 
     monkeypatch.setattr(arms, "train", watched)
-    monkeypatch.setattr(arms, "scores_of", lambda *_: {})
+    monkeypatch.setattr(segment.Segment, "score", lambda *_: None)
     study = Study(sites[0], tuple(sites[1]), Stage("gan", "gan"))
     for regime in ("pooled", "federated", "local"):
         study.run(replace(CELL, regime=regime, arm="none", amount=4))
@@ -168,11 +168,11 @@ def test_a_network_that_finds_nothing_and_one_that_finds_all_score_as_they_deser
     found = {}
     for bias in (-50.0, 50.0):
         torch.nn.init.constant_(head, bias)
-        found[bias] = scores_of(task, model, patient)
-    assert found[-50.0] == {"dice": 0.0, "recall": 0.0}
+        found[bias] = task.score(model, patient)
+    assert found[-50.0] == 0.0
     assert patient.lesion is not None
     share = float(patient.lesion.mean())
-    assert found[50.0]["dice"] == pytest.approx(2 * share / (1 + share), abs=1e-5)
+    assert found[50.0] == pytest.approx(2 * share / (1 + share), abs=1e-5)
 
 
 def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() -> None:

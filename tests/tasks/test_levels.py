@@ -112,3 +112,17 @@ def test_vertebrae_are_found_named_and_judged_after_a_few_public_steps() -> None
         counts = {key: value + found[key] for key, value in counts.items()}
     metrics = task.metrics(counts)
     assert min(metrics[name] for name in ("centre_recall", "named", "level_recall", "accuracy")) > 0.8, metrics
+
+
+def test_the_identification_rate_of_a_patient_is_the_share_of_levels_found_under_their_own_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, patient = find_levels(), spine(19)
+    model = task.build()
+    assert patient.levels is not None
+    places = patient.levels[19:22, 1:]
+    for names, rate in (((19, 20, 21), 1.0), ((19, 20, 23), 2 / 3), ((20, 21, 22), 0.0)):
+        seen = Found(places, torch.full((3,), 0.5), torch.tensor(names), torch.ones(3))
+        monkeypatch.setattr(FindLevels, "find", lambda *_, seen=seen: seen)
+        assert task.score(model, patient) == pytest.approx(rate)
+    assert task.score(model, dataclasses.replace(patient, levels=None)) is None
