@@ -83,9 +83,13 @@ def compare_all(
     arms: Mapping[str, Scores], against: str, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Comparison]:
     """Return every arm compared with the arm `against`, p-values corrected together by Holm's method."""
-    found = {
-        name: compare(scores, arms[against], draws=draws, seed=seed) for name, scores in arms.items() if name != against
-    }
+    return corrected(
+        {name: compare(arm, arms[against], draws=draws, seed=seed) for name, arm in arms.items() if name != against}
+    )
+
+
+def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """Return comparisons that were made together, with their `adjusted_p`."""
     adjusted = holm([one.wilcoxon_p for one in found.values()])
     return {name: replace(one, adjusted_p=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 

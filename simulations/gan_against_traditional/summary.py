@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspine.evaluation.bootstrap import Estimate, mean_interval
-from fedspine.evaluation.comparison import Comparison, compare
+from fedspine.evaluation.comparison import Comparison, compare, corrected
 from simulations.gan_against_traditional.cells import ARMS, TASKS, Cell, Result
 from simulations.gan_against_traditional.plots import plot_amounts, plot_arms
 
@@ -96,8 +96,9 @@ def _order(question: Question) -> tuple[str, str, float, float]:
 def _reading() -> str:
     return (
         "Means over tested patients of their means over seeds, with 95 % intervals over patients. Differences are "
-        "paired by patient and seed; their intervals draw patients and seeds anew. Every arm takes the same optimiser "
-        "steps. `phantoms` uses the generator's own teachers in its place: a control."
+        "paired by patient and seed; their intervals draw patients and seeds anew, and p is that of Wilcoxon's "
+        "signed-rank test over patients, with Holm's correction for a row's differences. Every arm takes the same "
+        "optimiser steps. `phantoms` uses the generator's own teachers in its place: a control."
     )
 
 
@@ -111,8 +112,9 @@ def _arms_table(results: Results, questions: Iterable[Question]) -> str:
         tables = {arm: together(scores(results, question, arm, "federated", TASKS[task])) for arm in ARMS}
         seeds = min((len(table) for table in tables.values()), default=0)
         means = [_said(mean_of(tables[arm])) for arm in ARMS]
-        gains = [_compared(versus(results, question, arm)) for arm in others]
-        cells = [generator, _epsilon(epsilon), amount or "all", seeds, *means, *gains]
+        gains = corrected({arm: found for arm in others if (found := versus(results, question, arm)) is not None})
+        compared = [_compared(gains.get(arm)) for arm in others]
+        cells = [generator, _epsilon(epsilon), amount or "all", seeds, *means, *compared]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -186,4 +188,9 @@ def _said(estimate: Estimate) -> str:
 def _compared(found: Comparison | None) -> str:
     if found is None or not math.isfinite(found.difference.value):
         return "-"
-    return f"{found.difference.value:+.3f} ({found.difference.low:+.3f} to {found.difference.high:+.3f})"
+    gain = found.difference
+    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), p {_chance(found.adjusted_p)}"
+
+
+def _chance(p: float) -> str:
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"

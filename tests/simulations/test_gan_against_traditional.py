@@ -124,6 +124,19 @@ def test_differences_are_paired_by_patient_and_seed() -> None:
     assert mean_of(table).value == pytest.approx(np.mean([0.1, 0.9, 0.4, 0.3, 0.6]))
 
 
+def test_the_tests_of_a_row_are_corrected_together(tmp_path: Path) -> None:
+    random, results = np.random.default_rng(0), {}
+    base = random.uniform(0.2, 0.6, 8)
+    for arm in ARMS:
+        gain = 0.0 if arm == "traditional" else random.uniform(0.01, 0.1, 8)
+        cell = replace(CELL, arm=arm)
+        results[cell] = Result(cell, {"dice": {"a": list(base + gain)}}, 1.0)
+    alone = versus(results, QUESTION, "gan")
+    assert alone is not None
+    assert alone.wilcoxon_p == pytest.approx(2 / 2**8)
+    assert write_report(results, tmp_path).read_text().count(f"p = {4 * 2 / 2**8:.3f}") == 4
+
+
 def test_only_seeds_that_both_arms_have_are_compared() -> None:
     value = {0: 0.1, 1: 0.5, 2: 0.9}
     results = {}
