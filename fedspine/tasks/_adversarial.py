@@ -256,6 +256,12 @@ def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
     """Return the stage's settings, over those that its kind of GAN has by itself, checked."""
     where = f"options of stage '{stage.name}'"
     options = build(Options, {**defaults, **stage.options}, where)
+    check_options(options, where)
+    return options
+
+
+def check_options(options: Options, where: str) -> None:
+    """Raise ConfigError if a setting is out of range; `where` says in a few words whose settings they are."""
     demand(options.dimensions in (2, 3), f"dimensions in {where} must be 2 or 3", options.dimensions, "mend it")
     power = options.size >= 16 and not options.size & (options.size - 1)
     demand(power, "the GAN's image size must be a power of two from 16", options.size, "use 16, 32, 64 or 128")
@@ -271,7 +277,6 @@ def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
     demand(0 <= options.diversity <= 1, f"diversity in {where} must lie in [0, 1]", options.diversity, "mend it")
     for kind in options.differentiable:
         demand(kind in KINDS, f"differentiable in {where} must be known", f"'{kind}'", suggestion(kind, KINDS))
-    return options
 
 
 def frame_of(plan: Plan, options: Options) -> Frame:

@@ -7,25 +7,33 @@ that they have.
 
 Unpaired means that no loss compares a translated slice with the true one. Where a patient has both contrasts, on one
 grid, `pairs` weighs that comparison all the same (Isola 2017); 0 leaves it out. Phantoms always have both.
+
+Whether translators have collapsed is seen on phantoms: what is made of different ones must differ as they do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedspine.atlas.anchors import on_grid, scanned
+from fedspine.atlas.anchors import on_grid, phantoms, scanned
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
 from fedspine.errors import ConfigError
 from fedspine.networks.cyclegan import CycleGan
 from fedspine.networks.parts import chosen_parameters
 from fedspine.phantom.public import public_patients
 from fedspine.strict import build
+from fedspine.tasks._diversity import MADE, diversity, feature_spread
 from fedspine.tasks._task import Shared
+
+SEEN = 2
+"""Slices of each phantom that is translated to see whether the translators have collapsed."""
 
 BRIGHTEST = 1.5
 """The largest value of an image on the plan's grid; see `cohort.tensors`."""
@@ -43,6 +51,7 @@ class Options:
         identity: weight of the change to an image that is of the wanted contrast already.
         adversarial: weight of the critics' opinion of translated slices.
         pairs: weight of the difference to the true image where a patient has both contrasts.
+        diversity: translated phantoms less diverse than this share of true ones count as collapsed.
     """
 
     source: str = ""
@@ -53,11 +62,12 @@ class Options:
     identity: float = 0.5
     adversarial: float = 0.1
     pairs: float = 1.0
+    diversity: float = 0.5
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """The task; see `Trained` and `Generative` in `_task`; `source` and `target` are indices of contrasts."""
+    """The task; see `Trained`, `Generative` and `Diverse`; `source` and `target` are indices of contrasts."""
 
     plan: Plan
     options: Options
@@ -66,6 +76,12 @@ class Cycle:
     trained: str = "all"
     loss_bound: float = 5.0
     betas: tuple[float, float] = (0.5, 0.999)
+    made_by: ClassVar[tuple[str, ...]] = ("there.", "back.")
+
+    @property
+    def least_diversity(self) -> float:
+        """Share of phantoms' own diversity below which the translators count as collapsed."""
+        return self.options.diversity
 
     def build(self) -> CycleGan:
         """Return both translators and both critics."""
@@ -144,6 +160,26 @@ class Cycle:
         assert model is not None
         return [self._filled(model, one, (self.source, self.target)[i % 2]) for i, one in enumerate(people)]
 
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
+        """Return how diverse translated phantoms are, as a share of the same phantoms' true contrast.
+
+        The lesser of both directions; 1 where phantoms have but one of the two contrasts. Only the contrast that was
+        made counts: the other is as diverse as ever.
+        """
+        return min(self._diversity(model, self.source, self.target), self._diversity(model, self.target, self.source))
+
+    def _diversity(self, model: nn.Module, known: int, missing: int) -> float:
+        true = [one for one in self._phantoms if float(one.present[[known, missing]].min()) > 0]
+        if not true:
+            return 1.0
+        made = [_alone(self._filled(model, one, known), missing) for one in true]
+        return diversity(lambda _: made, feature_spread([_alone(one, missing) for one in true]))
+
+    @cached_property
+    def _phantoms(self) -> list[PatientTensors]:
+        thin = replace(self.plan.data, slices=SEEN)
+        return phantoms(replace(self.plan, data=thin), MADE, purpose=0)
+
     def _filled(self, model: nn.Module, patient: PatientTensors, known: int) -> PatientTensors:
         assert isinstance(model, CycleGan)
         missing = self.target if known == self.source else self.source
@@ -155,12 +191,24 @@ class Cycle:
         return replace(patient, images=images, present=present)
 
 
+def _alone(patient: PatientTensors, contrast: int) -> PatientTensors:
+    """Return the patient as one of whom only this contrast was planned."""
+    only = slice(contrast, contrast + 1)
+    return replace(patient, images=patient.images[:, only], present=patient.present[only])
+
+
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Cycle:
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     names = plan.data.contrasts
     first, second = (*names, "", "")[:2]
     source, target = options.source or first, options.target or second
+    demand(
+        0 <= options.diversity <= 1,
+        f"diversity of stage '{stage.name}' must lie in [0, 1]",
+        options.diversity,
+        "mend it",
+    )
     if source not in names or target not in names or source == target:
         raise ConfigError(
             f"stage '{stage.name}' translates between two of the plan's contrasts", "others", "name source and target"

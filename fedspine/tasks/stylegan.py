@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from fedspine.config import Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.stylegan import StyleCritic, StyleGenerator
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.strict import build
+from fedspine.tasks import _adversarial
+from fedspine.tasks._adversarial import Adversarial, check_options, frame_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
@@ -27,14 +29,23 @@ from fedspine.tasks._task import Shared
 
 __all__ = ["FromStyles", "Options", "task"]
 
-MIXING = 0.9
-"""Share of images whose coarse and fine styles come from different noise, so that each learns its own part."""
-
-TRUNCATION = 0.8
-"""How far from the mean style patients are made: nearer is safer, farther more diverse."""
-
 CROWD = 512
 """Styles whose mean is taken, anew at every use."""
+
+
+@dataclass(frozen=True)
+class Options(_adversarial.Options):
+    """Settings of the stage: those of every GAN, and of styles.
+
+    Args:
+        mixing: share of images whose coarse and fine styles come from different noise, so that each learns its own
+            part.
+        truncation: how far from the mean style the patients that the stage gives are made: nearer is safer, farther
+            more diverse; 1 uses styles as they are, 0 the mean style alone. In training they are used as they are.
+    """
+
+    mixing: float = 0.9
+    truncation: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -44,14 +55,12 @@ class FromStyles:
     Args:
         frame: what is made.
         options: settings.
-        mixing: share of images of two styles.
-        truncation: 1 uses styles as they are, 0 the mean style alone.
+        truncated: whether styles are drawn towards their mean, as `options.truncation` says.
     """
 
     frame: Frame
     options: Options
-    mixing: float = MIXING
-    truncation: float = 1.0
+    truncated: bool = False
 
     def build(self) -> Gan:
         """Return fresh networks."""
@@ -75,20 +84,24 @@ class FromStyles:
     def styles(self, generator: StyleGenerator, count: int, draws: torch.Generator) -> Tensor:
         """Return styles (image, layer, latent): up to a layer drawn per image one noise's, from there another's."""
         both = generator.mapping(torch.randn(2 * count, self.options.latent, generator=draws))
-        if self.truncation < 1:
+        if self.truncated:
             crowd = generator.mapping(torch.randn(CROWD, self.options.latent, generator=draws)).mean(0)
-            both = torch.lerp(crowd.expand_as(both), both, self.truncation)
+            both = torch.lerp(crowd.expand_as(both), both, self.options.truncation)
         cut = torch.randint(1, generator.depth, (count,), generator=draws)
-        mixed = torch.rand(count, generator=draws) < self.mixing
+        mixed = torch.rand(count, generator=draws) < self.options.mixing
         coarse = torch.arange(generator.depth) < torch.where(mixed, cut, generator.depth)[:, None]
         return torch.where(coarse[:, :, None], both[:count, None], both[count:, None])
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options = options_of(stage, {})
-    flat = f"dimensions in options of stage '{stage.name}' must be 2 for a stylegan"
+    where = f"options of stage '{stage.name}'"
+    options = build(Options, dict(stage.options), where)
+    check_options(options, where)
+    flat = f"dimensions in {where} must be 2 for a stylegan"
     demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
+    for name, value in (("mixing", options.mixing), ("truncation", options.truncation)):
+        demand(0 <= value <= 1, f"{name} in {where} must lie in [0, 1]", value, "mend it")
     frame = frame_of(plan, options)
     return Adversarial(
         maker=FromStyles(frame, options),
@@ -99,5 +112,5 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         trained=stage.trained or "all",
         healthy=False,
         spread=lambda: real_spread(plan, frame, shared, healthy=False),
-        for_use=FromStyles(frame, options, truncation=TRUNCATION),
+        for_use=FromStyles(frame, options, truncated=True),
     )

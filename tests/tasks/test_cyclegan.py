@@ -14,6 +14,7 @@ from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.tasks import cyclegan
 from fedspine.tasks._rounds import pretrain
+from server.collapse import checked
 
 DATA = DataPlan(contrasts=("T1", "T2", "STIR"), classes=("normal", "benign", "malignant"), size=32, slices=2)
 SMALL = {"features": [8, 8, 8, 8, 8, 8], "width": 4}
@@ -108,6 +109,25 @@ def test_made_patients_are_phantoms_with_one_contrast_translated(people: list[Pa
     made = task.synthetic(task.build(), 3, torch.Generator().manual_seed(0))
     assert [patient.images.shape for patient in made] == [(2, 3, 32, 32)] * 3
     assert all(patient.mask is not None and bool(patient.present.all()) for patient in made)
+
+
+def test_a_translator_that_makes_one_image_of_everybody_is_put_back_and_the_critics_go_on() -> None:
+    task = task_of()
+    torch.manual_seed(3)
+    good = {key: value.clone() for key, value in task.build().state_dict().items()}
+    went_on = checked(task, good, good, torch.Generator())
+    assert went_on is not None
+    assert not went_on.collapsed
+    assert went_on.diversity > 0.6, "who changes little as yet leaves phantoms as different as they are"
+    for direction in ("there", "back"):
+        bad = {key: value + 0.1 * key.startswith("critic") for key, value in good.items()}
+        bad[f"{direction}.body.final_conv.bias"] = torch.full((1,), 100.0)
+        found = checked(task, good, bad, torch.Generator())
+        assert found is not None
+        assert found.collapsed
+        assert found.diversity == 0.0
+        for key, value in found.weights.items():
+            assert torch.equal(value, (bad if key.startswith("critic") else good)[key])
 
 
 @pytest.mark.parametrize("options", [{"source": "T1", "target": "T1"}, {"target": "FLAIR"}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -77,11 +79,20 @@ def test_truncated_styles_lie_nearer_to_their_mean(gan: tuple[Adversarial, Gan])
     maker, generator, _ = parts(gan)
 
     def spread(truncation: float) -> Tensor:
-        used = FromStyles(maker.frame, maker.options, truncation=truncation)
+        used = FromStyles(maker.frame, replace(maker.options, truncation=truncation), truncated=True)
         return used.styles(generator, 300, seeded()).detach().std(0).mean()
 
     assert float(spread(0.5) / spread(1.0)) == pytest.approx(0.5, rel=0.05)
     assert float(spread(0.0)) < 1e-6
+    untruncated = maker.styles(generator, 300, seeded()).detach().std(0).mean()
+    assert float(spread(1.0) / untruncated) == pytest.approx(1.0, rel=1e-3), "in training styles are used as they are"
+
+
+@pytest.mark.parametrize(("name", "value"), [("mixing", 1.5), ("truncation", -0.1)])
+def test_shares_out_of_range_are_refused(name: str, value: float) -> None:
+    stage = Stage("stylegan", "gan", options={name: value})
+    with pytest.raises(ConfigError, match=f"{name} in options of stage 'gan' must lie in"):
+        stylegan.task(Plan("p", data=DATA, stage=(stage,)), stage, {})
 
 
 def test_noise_changes_details_once_a_layer_lets_it_in(gan: tuple[Adversarial, Gan]) -> None:
