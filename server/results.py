@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedspine.atlas.anchors import phantoms
-from fedspine.cohort.tensors import largest_lesion_slices
+from fedspine.cohort.tensors import PatientTensors, largest_lesion_slices
 from fedspine.config import HELD_OUT, TRAIN, Plan
 from fedspine.privacy.accounting import ASSUMPTION, SKELLAM, Event, epsilon_pld, epsilon_rdp
 from fedspine.privacy.integer_sum import steps_for
@@ -117,10 +117,16 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _is_normal(patient: PatientTensors) -> bool:
+    return patient.mask is None or not bool(patient.mask.any())
+
+
 def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
-    """Write phantoms, synthetic images and segmentations of phantoms; see docs/reference/run-folder.md for the keys."""
-    examples = [p for p in phantoms(plan, 2 * EXAMPLES, purpose=2) if p.mask is not None and bool(p.mask.any())]
-    examples = examples[:EXAMPLES]
+    """Write phantoms, synthetic images and segmentations of phantoms; see docs/reference/run-folder.md for the keys.
+
+    Phantoms have a lesion; of made patients those with one come first, and others where there are too few.
+    """
+    examples = [p for p in phantoms(plan, 2 * EXAMPLES, purpose=2) if not _is_normal(p)][:EXAMPLES]
     pictures: dict[str, Tensor] = {}
     rows: list[int] = []
     if examples:
@@ -130,8 +136,8 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
         task, model = rebuilt(plan, stage, progress.shared, progress.models)
         with torch.no_grad():
             if isinstance(task, Generative):
-                made = task.synthetic(model, EXAMPLES, public_generator(plan.seed, "gallery"))
-                images, masks, _ = largest_lesion_slices(made)
+                made = task.synthetic(model, 2 * EXAMPLES, public_generator(plan.seed, "gallery"))
+                images, masks, _ = largest_lesion_slices(sorted(made, key=_is_normal)[:EXAMPLES])
                 pictures |= {"synthetic.images": images, "synthetic.masks": masks}
             elif isinstance(task, Segment) and model is not None and examples:
                 predicted = [task.segmented(model, p) for p in examples]

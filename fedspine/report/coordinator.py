@@ -127,9 +127,9 @@ def _synthetic(run: Run, contrasts: list[str]) -> Markup:
         galleries.block(run.gallery, "synthetic", contrasts, "Synthetic, from the generator"),
     ]
     reading = (
-        "Left, phantoms that anyone may see; right, images and masks that the generator made. Look for anatomy that "
-        "holds together over the contrasts, lesions under their masks, and samples that differ from each other: equal "
-        "ones mean that the generator has collapsed."
+        "Left, phantoms that anyone may see; right, images and masks that the generator made, those with a lesion "
+        "first. Look for anatomy that holds together over the contrasts, lesions under their masks, and samples that "
+        "differ from each other: equal ones mean that the generator has collapsed."
     )
     return join(
         results.gan_losses(run), galleries.beside(blocks, reading, "No synthetic image was kept from this run.")
