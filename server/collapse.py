@@ -1,4 +1,4 @@
-"""The alarm for mode collapse: a generator that makes the same image again and again is not handed on."""
+"""The alarm for mode collapse: a generator, or translator, that makes one image again and again is not handed on."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _is_normal(patient: PatientTensors) -> bool:
 def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
     """Write phantoms, synthetic images and segmentations of phantoms; see docs/reference/run-folder.md for the keys.
 
-    Phantoms have a lesion; of made patients those with one come first, and others where there are too few.
+    Phantoms have a lesion; of made patients, who are as many as they come, those with one stand first.
     """
     examples = [p for p in phantoms(plan, 2 * EXAMPLES, purpose=2) if not _is_normal(p)][:EXAMPLES]
     pictures: dict[str, Tensor] = {}
@@ -136,8 +136,8 @@ def write_gallery(plan: Plan, progress: Progress, file: Path) -> None:
         task, model = rebuilt(plan, stage, progress.shared, progress.models)
         with torch.no_grad():
             if isinstance(task, Generative):
-                made = task.synthetic(model, 2 * EXAMPLES, public_generator(plan.seed, "gallery"))
-                images, masks, _ = largest_lesion_slices(sorted(made, key=_is_normal)[:EXAMPLES])
+                made = task.synthetic(model, EXAMPLES, public_generator(plan.seed, "gallery"))
+                images, masks, _ = largest_lesion_slices(sorted(made, key=_is_normal))
                 pictures |= {"synthetic.images": images, "synthetic.masks": masks}
             elif isinstance(task, Segment) and model is not None and examples:
                 predicted = [task.segmented(model, p) for p in examples]

@@ -103,7 +103,7 @@ class Runner:
             if stage.initial:
                 entry["initial"] = begin.taken
             if hasattr(task, "public_losses"):  # the curves of the plan's last GAN are kept
-                progress.numbers["gan"] = {"critic": [], "generator": [], "diversity": [], "collapsed": []}
+                progress.numbers["gan"] = {"critic": [], "generator": []}
         for number in range(progress.round + 1, stage.rounds + 1):
             begun = time.monotonic()
             if entry["sums"] == SECURE:
@@ -265,14 +265,13 @@ class Runner:
     def _keep_diverse(
         self, progress: Progress, stage: Stage, task: Trained, before: Mapping[str, Tensor], number: int
     ) -> None:
-        """Note how diverse made images are, and go back to the last good generator where it has collapsed."""
+        """Note how diverse made images are, and go back to what made the last good ones where it has collapsed."""
         found = checked(
             task, before, progress.arrays, public_generator(self.plan.seed, "diversity", stage.name, number)
         )
         if found is None:
             return
         progress.arrays = found.weights
-        notes = progress.numbers["gan"]
-        notes["diversity"].append(found.diversity)
-        if found.collapsed:
-            notes["collapsed"].append(number)
+        entry = progress.numbers["stages"][-1]
+        entry.setdefault("diversity", []).append(found.diversity)
+        entry.setdefault("collapsed", []).extend([number] if found.collapsed else [])

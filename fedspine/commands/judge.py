@@ -66,7 +66,7 @@ def sheet_command(
 
 
 def stress_command(run: Run, data: Data = None, out: Out = None) -> None:
-    """Try a run's segment, classify and levels networks on harder images, and measure where the first two look.
+    """Try a run's networks (segment, classify, levels) on harder images, and measure where they look.
 
     With --data the patients are the run's held-out ones and the numbers carry no noise: they stay where the data is.
     """
@@ -82,9 +82,8 @@ def stress_command(run: Run, data: Data = None, out: Out = None) -> None:
     finished = read_finished(run)
     networks = [(stage, task, model) for stage, task, model in finished.trained() if isinstance(task, Rated)]
     if not networks:
-        raise InputError(
-            "the run must have trained a network", "no segment, classify or levels stage", "run another plan"
-        )
+        rule = "the run must have trained a network that can be scored"
+        raise InputError(rule, "none", "run a plan that segments, classifies or finds levels")
     real = references(run, finished.plan, data)
     written: dict[str, Any] = {"format": 1, "plan": finished.plan.name, "source": real.source, "networks": {}}
     for stage, task, model in networks:

@@ -26,7 +26,7 @@ class Comparison:
         difference: mean of (this arm - the other), with its interval over patients and seeds.
         bootstrap_p: two-sided, from the same draws.
         wilcoxon_p: two-sided signed-rank test over patients, each patient's difference averaged over seeds.
-        adjusted_p: `wilcoxon_p` after Holm's correction for the comparisons made together.
+        adjusted_p: `bootstrap_p`, which knows of seeds, after Holm's correction for the comparisons made together.
         patients: how many.
         seeds: how many.
     """
@@ -76,7 +76,7 @@ def compare(arm: Scores, other: Scores, *, level: float = 0.95, draws: int = DRA
     p = min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))
     difference = Estimate(float(np.nanmean(both)), float(low), float(high))
     rank_p = signed_rank(np.nanmean(both, axis=0))
-    return Comparison(difference, p, rank_p, rank_p, patients, seeds)
+    return Comparison(difference, p, rank_p, p, patients, seeds)
 
 
 def compare_all(
@@ -90,7 +90,7 @@ def compare_all(
 
 def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
     """Return comparisons that were made together, with their `adjusted_p`."""
-    adjusted = holm([one.wilcoxon_p for one in found.values()])
+    adjusted = holm([one.bootstrap_p for one in found.values()])
     return {name: replace(one, adjusted_p=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 
 

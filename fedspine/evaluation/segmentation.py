@@ -17,6 +17,12 @@ from fedspine.errors import InputError
 from fedspine.evaluation.classification import binary_metrics
 
 
+def dice(predicted: Tensor, truth: Tensor) -> float:
+    """Return the Dice of two masks of any one shape; 1 where neither has a voxel, 0 where one of them alone has."""
+    one, other = (mask.bool().float()[None, None] for mask in (predicted, truth))
+    return float(compute_dice(one, other, ignore_empty=False))
+
+
 def mask_metrics(predicted: Tensor, truth: Tensor, spacing_mm: Sequence[float]) -> dict[str, float]:
     """Return Dice, IoU, the 95th percentile of the Hausdorff distance in mm, and voxel precision, recall, specificity.
 
@@ -39,11 +45,29 @@ def mask_metrics(predicted: Tensor, truth: Tensor, spacing_mm: Sequence[float]) 
     tp, fp, tn, fn = (float(x) for x in get_confusion_matrix(one, other)[0, 0])
     rates = {key: value for key, value in binary_metrics(tp, fp, tn, fn).items() if key not in ("accuracy", "f1")}
     return {
-        "dice": float(compute_dice(one, other, ignore_empty=False)),
+        "dice": dice(predicted, truth),
         "iou": float(compute_iou(one, other, ignore_empty=False)),
         "hausdorff95_mm": _hausdorff_mm(one, other, spacing_mm),
         **rates,
     }
+
+
+def slice_distance(predicted: Tensor, truth: Tensor, farthest: float) -> float:
+    """Return the 95th percentile of the Hausdorff distance in pixels, mean over slices that show either mask.
+
+    In-plane, since slices need not be neighbours.
+
+    Args:
+        predicted: (slice, row, column), 0 or 1.
+        truth: the same; one of the two shows something.
+        farthest: distances count up to this: a lesion that was not found is so far off.
+    """
+    shown = [i for i in range(len(truth)) if bool(truth[i].any()) or bool(predicted[i].any())]
+    pairs = (
+        (predicted[i : i + 1].bool().float()[None, None], truth[i : i + 1].bool().float()[None, None]) for i in shown
+    )
+    pixels = [min(_hausdorff_mm(*pair, (1.0, 1.0, 1.0)), farthest) for pair in pairs]
+    return sum(pixels) / len(pixels)
 
 
 def _hausdorff_mm(one: Tensor, other: Tensor, spacing_mm: Sequence[float]) -> float:

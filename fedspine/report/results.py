@@ -101,14 +101,15 @@ def losses(run: Run) -> Markup:
 
 
 def gan_losses(run: Run) -> Markup:
-    """Return the two losses of the GAN over rounds."""
+    """Return the two losses of the GAN over rounds, and which stages' images were diverse."""
     gan = table(run.metrics, "gan")
     critic, generator = series(gan.get("critic")), series(gan.get("generator"))
     noise = next((number(table(s, "loss").get("noise")) for s in run.stages if s.get("task") in GANS), None)
     lines = [Line("critic", critic, "s0", noise or 0.0), Line("generator", generator, "s1 second")]
     chart = line_chart(lines, across="round", up="loss (no unit)", says="Losses of critic and generator", width=760)
     if chart is None:
-        return absent("This plan trained no GAN, so there are no losses of critic and generator to show.")
+        nothing = absent("This plan trained no GAN, so there are no losses of critic and generator to show.")
+        return join(nothing, tag("p", _collapses(run)) if _collapses(run) else None)
     key = legend([("s0", "critic"), ("s1", "generator (dashed)")])
     reading = (
         "Balance is what to look for: two lines that stay near each other. A critic that falls to nothing while the "
@@ -120,21 +121,26 @@ def gan_losses(run: Run) -> Markup:
             " Here every hospital keeps its critic to itself, so what is made is judged by the critic that all began "
             "with, and the lines show the generator's way from there rather than a contest."
         )
-    return figure(join(key, chart), [_collapse(gan), reading], title="Losses of the GAN")
+    return figure(join(key, chart), [_collapses(run), reading], title="Losses of the GAN")
 
 
-def _collapse(gan: Mapping[str, Any]) -> str:
-    """Say whether the generator came to make the same image again and again."""
-    diversity = [value for value in series(gan.get("diversity")) if value is not None]
+def _collapses(run: Run) -> str:
+    """Say of every stage that makes images whether it came to make the same image again and again."""
+    return "".join(_collapse(stage) for stage in run.stages)
+
+
+def _collapse(stage: Mapping[str, Any]) -> str:
+    diversity = [value for value in series(stage.get("diversity")) if value is not None]
     if not diversity:
         return ""
-    found = f"After the last round made images were {100 * diversity[-1]:.0f} % as diverse as real ones. "
-    rounds = ", ".join(str(number) for number in rows(gan, "collapsed"))
+    name = str(stage.get("name", ""))
+    found = f"After the last round of {name} made images were {100 * diversity[-1]:.0f} % as diverse as real ones. "
+    rounds = ", ".join(str(number) for number in rows(stage, "collapsed"))
     if not rounds:
         return found
     return (
-        f"{found}The generator collapsed in round {rounds}: it made nearly the same image again and again. The last "
-        "good generator was put back each time, and is the one that was kept. "
+        f"{found}It collapsed in round {rounds}: it made nearly the same image again and again. What made the last "
+        "good images was put back each time, and was kept. "
     )
 
 

@@ -47,7 +47,7 @@ class Options:
         differentiable: how what the critic sees is augmented, some of `networks.differentiable.KINDS`.
         penalty: weight of what keeps the critic smooth: R1, or the gradient penalty of `wgan_gp`.
         lazy: the penalty is part of one in so many losses, as much heavier (Karras 2020).
-        diversity: made images less diverse than this share of real ones count as collapsed.
+        diversity: images, made as the critic meets them, less diverse than this share of real ones count as collapsed.
     """
 
     dimensions: int = 2
@@ -256,12 +256,6 @@ def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
     """Return the stage's settings, over those that its kind of GAN has by itself, checked."""
     where = f"options of stage '{stage.name}'"
     options = build(Options, {**defaults, **stage.options}, where)
-    check_options(options, where)
-    return options
-
-
-def check_options(options: Options, where: str) -> None:
-    """Raise ConfigError if a setting is out of range; `where` says in a few words whose settings they are."""
     demand(options.dimensions in (2, 3), f"dimensions in {where} must be 2 or 3", options.dimensions, "mend it")
     power = options.size >= 16 and not options.size & (options.size - 1)
     demand(power, "the GAN's image size must be a power of two from 16", options.size, "use 16, 32, 64 or 128")
@@ -277,6 +271,7 @@ def check_options(options: Options, where: str) -> None:
     demand(0 <= options.diversity <= 1, f"diversity in {where} must lie in [0, 1]", options.diversity, "mend it")
     for kind in options.differentiable:
         demand(kind in KINDS, f"differentiable in {where} must be known", f"'{kind}'", suggestion(kind, KINDS))
+    return options
 
 
 def frame_of(plan: Plan, options: Options) -> Frame:

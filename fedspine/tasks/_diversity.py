@@ -45,7 +45,8 @@ def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> fl
     """Return the mean over features of made patients' deviation over real ones', each at most 1.
 
     It is the lesser of two means, over features of images and over features of lesions: where masks are given to the
-    generator, lesions of one image seen through them differ as much as ever, though the image is always the same.
+    generator, lesions of one image seen through them differ as much as ever, though the image is always the same. One
+    image in ever other brightness is not noticed here; the likeness of pairs on the sheet (`fedspine sheet`) sees it.
 
     Args:
         make: makes so many patients.
@@ -55,6 +56,23 @@ def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> fl
     of_lesion, telling = of_lesions(len(spread)), spread > CONSTANT
     groups = (ratio[telling & of_lesion], ratio[telling & ~of_lesion])
     return min((float(group.mean()) for group in groups if len(group)), default=1.0)
+
+
+def unlikeness(images: Tensor) -> float:
+    """Return 1 less the mean correlation of pairs of images: 0 where all are one image, however bright.
+
+    An image without contrast is like every other.
+
+    Args:
+        images: (image, ...), two or more.
+    """
+    centred = images.flatten(1) - images.flatten(1).mean(1, keepdim=True)
+    length = centred.norm(dim=1, keepdim=True)
+    unit = centred / length.clamp(min=CONSTANT)
+    alike, flat = unit @ unit.T, length[:, 0] < CONSTANT
+    alike[flat], alike[:, flat] = 1.0, 1.0
+    count = len(images)
+    return float(1 - (alike.sum() - alike.trace()) / (count * (count - 1)))
 
 
 def feature_spread(patients: Sequence[PatientTensors]) -> Tensor:

@@ -1,12 +1,14 @@
-"""A patient's slices as a network's input, and fewer of them or of the contrasts in a training step."""
+"""A patient's slices as a network's input, fewer of them or of the contrasts in a step, and what is kept of a mask."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from monai.transforms import KeepLargestConnectedComponent
 from torch import Tensor
 
+from fedspine.cohort.augment import plain
 from fedspine.cohort.tensors import PatientTensors
 
 
@@ -72,3 +74,13 @@ def with_fewer_slices(patient: PatientTensors, count: int, draws: torch.Generato
         half = (count + 1) // 2
         chosen = torch.cat([first[(random[:half] * len(first)).long()], (random[half:count] * total).long()])
     return patient.with_images(patient.images[chosen], patient.mask[chosen])
+
+
+def largest_parts(masks: Tensor) -> Tensor:
+    """Return the largest connected part of each structure, neighbours over corners too; nothing stays nothing.
+
+    Args:
+        masks: (slice, structure, row, column) in {0, 1}; slices in order.
+    """
+    keep = KeepLargestConnectedComponent(applied_labels=range(masks.shape[1]), is_onehot=True)
+    return plain(keep(masks.transpose(0, 1))).transpose(0, 1)

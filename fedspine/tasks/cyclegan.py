@@ -29,11 +29,8 @@ from fedspine.networks.cyclegan import CycleGan
 from fedspine.networks.parts import chosen_parameters
 from fedspine.phantom.public import public_patients
 from fedspine.strict import build
-from fedspine.tasks._diversity import MADE, diversity, feature_spread
+from fedspine.tasks._diversity import CONSTANT, MADE, unlikeness
 from fedspine.tasks._task import Shared
-
-SEEN = 2
-"""Slices of each phantom that is translated to see whether the translators have collapsed."""
 
 BRIGHTEST = 1.5
 """The largest value of an image on the plan's grid; see `cohort.tensors`."""
@@ -51,7 +48,7 @@ class Options:
         identity: weight of the change to an image that is of the wanted contrast already.
         adversarial: weight of the critics' opinion of translated slices.
         pairs: weight of the difference to the true image where a patient has both contrasts.
-        diversity: translated phantoms less diverse than this share of true ones count as collapsed.
+        diversity: translated phantoms less unlike each other than this share of true ones count as collapsed.
     """
 
     source: str = ""
@@ -161,24 +158,28 @@ class Cycle:
         return [self._filled(model, one, (self.source, self.target)[i % 2]) for i, one in enumerate(people)]
 
     def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
-        """Return how diverse translated phantoms are, as a share of the same phantoms' true contrast.
+        """Return how unlike each other translated phantoms are, as a share of the same phantoms' true contrast.
 
-        The lesser of both directions; 1 where phantoms have but one of the two contrasts. Only the contrast that was
-        made counts: the other is as diverse as ever.
+        The lesser of both directions; 1 where phantoms do not show both contrasts. Where one direction has collapsed,
+        both go back: they were trained against each other.
         """
-        return min(self._diversity(model, self.source, self.target), self._diversity(model, self.target, self.source))
+        pairs = ((self.source, self.target), (self.target, self.source))
+        return min(self._diversity(model, known, missing) for known, missing in pairs)
 
     def _diversity(self, model: nn.Module, known: int, missing: int) -> float:
         true = [one for one in self._phantoms if float(one.present[[known, missing]].min()) > 0]
-        if not true:
+        if len(true) < 2:
             return 1.0
-        made = [_alone(self._filled(model, one, known), missing) for one in true]
-        return diversity(lambda _: made, feature_spread([_alone(one, missing) for one in true]))
+        made = [self._filled(model, one, known) for one in true]
+        share, own = (unlikeness(torch.cat([one.images[:, missing] for one in some])) for some in (made, true))
+        return min(max(share, 0.0) / max(own, CONSTANT), 1.0)
 
     @cached_property
     def _phantoms(self) -> list[PatientTensors]:
-        thin = replace(self.plan.data, slices=SEEN)
-        return phantoms(replace(self.plan, data=thin), MADE, purpose=0)
+        """A slice of each, the second of three: two slices of one patient are too much alike, or too little."""
+        thin = replace(self.plan.data, slices=3)
+        some = phantoms(replace(self.plan, data=thin), MADE, purpose=0)
+        return [one.with_images(one.images[1:2], None) for one in some]
 
     def _filled(self, model: nn.Module, patient: PatientTensors, known: int) -> PatientTensors:
         assert isinstance(model, CycleGan)
@@ -189,12 +190,6 @@ class Cycle:
             images[:, missing] = network(patient.images[:, known : known + 1])[:, 0].clamp(0, BRIGHTEST)
         present[missing] = 1.0
         return replace(patient, images=images, present=present)
-
-
-def _alone(patient: PatientTensors, contrast: int) -> PatientTensors:
-    """Return the patient as one of whom only this contrast was planned."""
-    only = slice(contrast, contrast + 1)
-    return replace(patient, images=patient.images[:, only], present=patient.present[only])
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Cycle:

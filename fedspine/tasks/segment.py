@@ -9,19 +9,17 @@ from typing import ClassVar
 
 import torch
 from monai.losses.dice import DiceCELoss, DiceFocalLoss
-from monai.transforms import KeepLargestConnectedComponent
 from torch import Tensor, nn
 
-from fedspine.cohort.augment import plain
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import PARTS, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import binary_metrics
-from fedspine.evaluation.segmentation import mask_metrics
+from fedspine.evaluation.segmentation import dice, mask_metrics, slice_distance
 from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.networks.unet import Shape, Unet
 from fedspine.strict import build
-from fedspine.tasks._slices import arranged, with_fewer_contrasts, with_fewer_slices
+from fedspine.tasks._slices import arranged, largest_parts, with_fewer_contrasts, with_fewer_slices
 from fedspine.tasks._task import Shared
 
 TRAINS = PARTS
@@ -227,7 +225,7 @@ class Segment:
         """Return one patient's counts, scaled to norm 1: Dice and IoU over the volume, the distance slice by slice."""
         if patient.mask is None or not patient.has_image:
             return None
-        predicted, counts = self.segmented(model, patient), self.counts()
+        predicted, counts, farthest = self.segmented(model, patient), self.counts(), FARTHEST * self.size
         for index in range(predicted.shape[1]):
             found, truth = predicted[:, index], patient.mask[:, index]
             if not bool(truth.any()):
@@ -237,7 +235,7 @@ class Segment:
             counts["found"][index, 1, int(fit["dice"] >= FOUND)] = 1.0
             counts["dice"][index] = fit["dice"]
             counts["iou"][index] = fit["iou"]
-            counts["distance"][index] = self._distance(found, truth)
+            counts["distance"][index] = slice_distance(found, truth, farthest) / farthest
         return {key: value * self._unit for key, value in counts.items()}
 
     def score(self, model: nn.Module, patient: PatientTensors) -> float | None:
@@ -246,7 +244,7 @@ class Segment:
             return None
         with torch.no_grad():
             found = self.segmented(model, patient)[:, 0]
-        return mask_metrics(found, patient.mask[:, 0], (1.0, 1.0, 1.0))["dice"]
+        return dice(found, patient.mask[:, 0])
 
     def explained(self, model: nn.Module, patient: PatientTensors) -> Tensor:
         """Return the sum of the log-odds of what is taken for the first structure (Seg-Grad-CAM, Vinogradova 2020).
@@ -256,17 +254,6 @@ class Segment:
         odds = self.predict(model, patient)[:, 0].clamp(SURE, 1 - SURE).logit()
         found = odds.detach() > 0
         return odds[found].sum() if bool(found.any()) else odds.sum()
-
-    def _distance(self, found: Tensor, truth: Tensor) -> float:
-        """Return the 95th percentile of the Hausdorff distance, mean over slices that show either, from 0 to 1.
-
-        In-plane, since slices need not be neighbours; in pixels, over the farthest that counts.
-        """
-        farthest = FARTHEST * self.size
-        shown = [i for i in range(len(truth)) if bool(truth[i].any()) or bool(found[i].any())]
-        pairs = ((found[i : i + 1], truth[i : i + 1]) for i in shown)
-        pixels = [min(mask_metrics(*pair, (1.0, 1.0, 1.0))["hausdorff95_mm"], farthest) for pair in pairs]
-        return sum(pixels) / len(pixels) / farthest
 
     def metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Return Dice, IoU and distance over patients with a lesion, and recall, precision, specificity of finding it.
@@ -306,13 +293,3 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     made = Segment(len(data.contrasts), data.structures, data.size, options)
     made.shape().check(data.size)
     return replace(made, trained=stage.trained) if stage.trained else made
-
-
-def largest_parts(masks: Tensor) -> Tensor:
-    """Return the largest connected part of each structure, neighbours over corners too; nothing stays nothing.
-
-    Args:
-        masks: (slice, structure, row, column) in {0, 1}; slices in order.
-    """
-    keep = KeepLargestConnectedComponent(applied_labels=range(masks.shape[1]), is_onehot=True)
-    return plain(keep(masks.transpose(0, 1))).transpose(0, 1)

@@ -11,7 +11,7 @@ once. It needs no release of its own and no budget; descent on it is the control
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +20,28 @@ from fedspine.config import Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.stylegan import StyleCritic, StyleGenerator
 from fedspine.strict import build
-from fedspine.tasks import _adversarial
-from fedspine.tasks._adversarial import Adversarial, check_options, frame_of
+from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared
 
-__all__ = ["FromStyles", "Options", "task"]
+__all__ = ["FromStyles", "Options", "Styles", "check", "task"]
 
 CROWD = 512
 """Styles whose mean is taken, anew at every use."""
 
 
 @dataclass(frozen=True)
-class Options(_adversarial.Options):
-    """Settings of the stage: those of every GAN, and of styles.
+class Styles:
+    """Settings of the stage beside those of every GAN.
 
     Args:
         mixing: share of images whose coarse and fine styles come from different noise, so that each learns its own
             part.
         truncation: how far from the mean style the patients that the stage gives are made: nearer is safer, farther
-            more diverse; 1 uses styles as they are, 0 the mean style alone. In training they are used as they are.
+            more diverse; 1 uses styles as they are, 0 the mean style alone. Training, and the alarm for collapse, use
+            them as they are.
     """
 
     mixing: float = 0.9
@@ -55,12 +55,14 @@ class FromStyles:
     Args:
         frame: what is made.
         options: settings.
-        truncated: whether styles are drawn towards their mean, as `options.truncation` says.
+        mixing: see `Styles`.
+        truncation: see `Styles`; 1 in training.
     """
 
     frame: Frame
     options: Options
-    truncated: bool = False
+    mixing: float
+    truncation: float = 1.0
 
     def build(self) -> Gan:
         """Return fresh networks."""
@@ -84,27 +86,41 @@ class FromStyles:
     def styles(self, generator: StyleGenerator, count: int, draws: torch.Generator) -> Tensor:
         """Return styles (image, layer, latent): up to a layer drawn per image one noise's, from there another's."""
         both = generator.mapping(torch.randn(2 * count, self.options.latent, generator=draws))
-        if self.truncated:
+        if self.truncation < 1:
             crowd = generator.mapping(torch.randn(CROWD, self.options.latent, generator=draws)).mean(0)
-            both = torch.lerp(crowd.expand_as(both), both, self.options.truncation)
+            both = torch.lerp(crowd.expand_as(both), both, self.truncation)
         cut = torch.randint(1, generator.depth, (count,), generator=draws)
-        mixed = torch.rand(count, generator=draws) < self.options.mixing
+        mixed = torch.rand(count, generator=draws) < self.mixing
         coarse = torch.arange(generator.depth) < torch.where(mixed, cut, generator.depth)[:, None]
         return torch.where(coarse[:, :, None], both[:count, None], both[count:, None])
 
 
-def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
-    """Return the task of `stage`."""
+def settings(stage: Stage) -> tuple[Options, Styles]:
+    """Return the stage's settings, checked."""
     where = f"options of stage '{stage.name}'"
-    options = build(Options, dict(stage.options), where)
-    check_options(options, where)
+    own = {part.name for part in fields(Styles)}
+    styles = build(Styles, {key: value for key, value in stage.options.items() if key in own}, where)
+    rest = {key: value for key, value in stage.options.items() if key not in own}
+    options = options_of(replace(stage, options=rest), {})
     flat = f"dimensions in {where} must be 2 for a stylegan"
     demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
-    for name, value in (("mixing", options.mixing), ("truncation", options.truncation)):
+    for name, value in (("mixing", styles.mixing), ("truncation", styles.truncation)):
         demand(0 <= value <= 1, f"{name} in {where} must lie in [0, 1]", value, "mend it")
+    return options, styles
+
+
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if a setting is unknown or out of range."""
+    settings(stage)
+
+
+def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
+    """Return the task of `stage`."""
+    options, styles = settings(stage)
     frame = frame_of(plan, options)
+    maker = FromStyles(frame, options, styles.mixing)
     return Adversarial(
-        maker=FromStyles(frame, options),
+        maker=maker,
         losses=LOGISTIC,
         penalty=smooth,
         frame=frame,
@@ -112,5 +128,5 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         trained=stage.trained or "all",
         healthy=False,
         spread=lambda: real_spread(plan, frame, shared, healthy=False),
-        for_use=FromStyles(frame, options, truncated=True),
+        for_use=replace(maker, truncation=styles.truncation),
     )

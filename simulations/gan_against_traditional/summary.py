@@ -96,8 +96,8 @@ def _order(question: Question) -> tuple[str, str, float, float]:
 def _reading() -> str:
     return (
         "Means over tested patients of their means over seeds, with 95 % intervals over patients. Differences are "
-        "paired by patient and seed; their intervals draw patients and seeds anew, and p is that of Wilcoxon's "
-        "signed-rank test over patients, with Holm's correction for a row's differences. Every arm takes the same "
+        "paired by patient and seed; their intervals and p draw patients and seeds anew, and p is corrected "
+        "for a row's differences by Holm's method; of one seed they know nothing of others. Every arm takes the same "
         "optimiser steps. `phantoms` uses the generator's own teachers in its place: a control."
     )
 
@@ -193,4 +193,4 @@ def _compared(found: Comparison | None) -> str:
 
 
 def _chance(p: float) -> str:
-    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -131,8 +131,6 @@ def coordinator_metrics(rng: np.random.Generator) -> dict[str, Any]:
         "gan": {
             "critic": list(0.7 + 0.5 * np.exp(-np.arange(12) / 3) + rng.normal(0, 0.03, 12)),
             "generator": list(1.1 - 0.3 * np.exp(-np.arange(12) / 3) + rng.normal(0, 0.05, 12)),
-            "diversity": [0.8] * 12,
-            "collapsed": [],
         },
         "epsilon": {site: epsilon() for site in SITES},
         "metrics": {

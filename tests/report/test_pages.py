@@ -129,9 +129,21 @@ def test_tokens_say_what_defines_them_and_what_is_unlike_all(tmp_path: Path) -> 
 
 
 def test_a_collapsed_generator_is_said_on_the_page(tmp_path: Path) -> None:
-    assert "generator collapsed" not in rendered(tmp_path / "well", lambda metrics: None)
-    text = rendered(tmp_path / "ill", lambda metrics: metrics["gan"].update(collapsed=[3, 4]))
-    assert "The generator collapsed in round 3, 4" in text
+    well = rendered(tmp_path / "well", lambda metrics: metrics["stages"][2].update(diversity=[0.8] * 12, collapsed=[]))
+    assert "After the last round of gan made images were 80 % as diverse as real ones. Balance" in well
+    assert "collapsed in round" not in well
+    text = rendered(tmp_path / "ill", lambda metrics: metrics["stages"][2].update(diversity=[0.1], collapsed=[3, 4]))
+    assert "It collapsed in round 3, 4" in text
+
+
+def test_a_collapsed_translator_is_said_where_there_is_no_gan(tmp_path: Path) -> None:
+    def no_gan(metrics: dict[str, Any]) -> None:
+        metrics["gan"] = {}
+        metrics["stages"][2].update(name="fill", task="cyclegan", diversity=[0.9, 0.2], collapsed=[2])
+
+    text = rendered(tmp_path / "run", no_gan)
+    assert "After the last round of fill made images were 20 % as diverse" in text
+    assert "It collapsed in round 2" in text
 
 
 def test_a_run_without_pictures_or_sites_is_still_a_page(tmp_path: Path) -> None:

@@ -37,11 +37,26 @@ def test_a_run_says_how_diverse_made_images_are_and_when_the_generator_collapsed
 ) -> None:
     simulation = opened(tiny_plan(PLAN + f"diversity = {least}\n"))
     simulate(simulation, Silent())
-    gan = json.loads((simulation.out / "metrics.json").read_text("utf-8"))["gan"]
-    assert {key: len(gan[key]) for key in ("critic", "generator", "diversity")} == dict.fromkeys(
-        ("critic", "generator", "diversity"), 2
-    )
-    assert all(0 <= share <= 1 for share in gan["diversity"])
-    assert gan["collapsed"] == rounds
+    written = json.loads((simulation.out / "metrics.json").read_text("utf-8"))
+    assert {key: len(curve) for key, curve in written["gan"].items()} == {"critic": 2, "generator": 2}
+    (stage,) = written["stages"]
+    assert len(stage["diversity"]) == 2
+    assert all(0 <= share <= 1 for share in stage["diversity"])
+    assert stage["collapsed"] == rounds
     assert ("collapsed in round 1, 2" in (simulation.out / "report.html").read_text("utf-8")) == bool(rounds)
     assert "synthetic.images" in load_file(simulation.out / "gallery.safetensors")
+
+
+@pytest.mark.parametrize(("least", "rounds"), [(0.0, []), (1.0, [1, 2])])
+def test_translators_are_watched_too(opened: Opened, least: float, rounds: list[int]) -> None:
+    small = f"features = [4, 4, 4, 4, 4, 4]\nwidth = 4\ndiversity = {least}\n"
+    simulation = opened(
+        tiny_plan(PLAN[: PLAN.index("[stage.options]")].replace('"gan"', '"cyclegan"') + "[stage.options]\n" + small)
+    )
+    simulate(simulation, Silent())
+    written = json.loads((simulation.out / "metrics.json").read_text("utf-8"))
+    (stage,) = written["stages"]
+    assert len(stage["diversity"]) == 2
+    assert stage["collapsed"] == rounds
+    assert "gan" not in written
+    assert ("It collapsed in round 1, 2" in (simulation.out / "report.html").read_text("utf-8")) == bool(rounds)

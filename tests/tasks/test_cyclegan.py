@@ -12,6 +12,7 @@ from fedspine.atlas.anchors import phantoms
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
+from fedspine.networks.cyclegan import Translator
 from fedspine.tasks import cyclegan
 from fedspine.tasks._rounds import pretrain
 from server.collapse import checked
@@ -125,9 +126,20 @@ def test_a_translator_that_makes_one_image_of_everybody_is_put_back_and_the_crit
         found = checked(task, good, bad, torch.Generator())
         assert found is not None
         assert found.collapsed
-        assert found.diversity == 0.0
+        assert found.diversity == 0.0, "white all over"
         for key, value in found.weights.items():
             assert torch.equal(value, (bad if key.startswith("critic") else good)[key])
+
+
+def test_one_image_in_other_brightness_for_everybody_is_a_collapse(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of()
+    model, template = task.build(), phantoms(PLAN, 1, purpose=2)[0].images[:1, :1]
+
+    def brightened(self: Translator, images: Tensor) -> Tensor:
+        return template * images.mean((1, 2, 3), keepdim=True)
+
+    monkeypatch.setattr(Translator, "forward", brightened)
+    assert task.diversity(model, torch.Generator()) < 0.05
 
 
 @pytest.mark.parametrize("options", [{"source": "T1", "target": "T1"}, {"target": "FLAIR"}])

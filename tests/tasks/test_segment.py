@@ -14,8 +14,8 @@ from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.tasks._federation import start, train
-from fedspine.tasks._slices import with_fewer_contrasts, with_fewer_slices
-from fedspine.tasks.segment import Segment, largest_parts, task
+from fedspine.tasks._slices import largest_parts, with_fewer_contrasts, with_fewer_slices
+from fedspine.tasks.segment import Segment, task
 from simulations.loop import priced
 
 SIZE = 32

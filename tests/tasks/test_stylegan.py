@@ -73,19 +73,34 @@ def test_mixed_styles_take_the_coarse_part_from_one_noise_and_the_fine_from_anot
     changes = (styles[:, 1:] != styles[:, :-1]).any(2).sum(1)
     assert set(changes.tolist()) == {0, 1}
     assert 0.8 < float((changes == 1).float().mean()) < 0.98
+    whole = replace(maker, mixing=0.0).styles(generator, 200, seeded())
+    assert torch.equal(whole[:, 1:], whole[:, :-1])
 
 
 def test_truncated_styles_lie_nearer_to_their_mean(gan: tuple[Adversarial, Gan]) -> None:
     maker, generator, _ = parts(gan)
 
     def spread(truncation: float) -> Tensor:
-        used = FromStyles(maker.frame, replace(maker.options, truncation=truncation), truncated=True)
+        used = replace(maker, truncation=truncation)
         return used.styles(generator, 300, seeded()).detach().std(0).mean()
 
     assert float(spread(0.5) / spread(1.0)) == pytest.approx(0.5, rel=0.05)
     assert float(spread(0.0)) < 1e-6
     untruncated = maker.styles(generator, 300, seeded()).detach().std(0).mean()
     assert float(spread(1.0) / untruncated) == pytest.approx(1.0, rel=1e-3), "in training styles are used as they are"
+
+
+def test_patients_are_made_with_the_mixing_and_truncation_that_the_plan_names() -> None:
+    made = {}
+    for truncation in (0.0, 1.0):
+        stage = Stage("stylegan", "gan", options={**SMALL, "mixing": 0.0, "truncation": truncation})
+        task = stylegan.task(Plan("p", data=DATA, stage=(stage,)), stage, {})
+        torch.manual_seed(0)
+        people = task.synthetic(task.build(), 8, seeded())
+        made[truncation] = torch.stack([one.images for one in people]).std(0).mean()
+        assert isinstance(task.maker, FromStyles)
+        assert (task.maker.mixing, task.maker.truncation) == (0.0, 1.0)
+    assert float(made[0.0]) < 1e-3 * float(made[1.0]), "the mean style makes one image, before noise is let in"
 
 
 @pytest.mark.parametrize(("name", "value"), [("mixing", 1.5), ("truncation", -0.1)])
