@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from fedspine.evaluation.bootstrap import Estimate
 Scores = NDArray[np.float64]
 
 DRAWS = 10_000
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def compare_all(
     )
 
 
-def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def corrected(found: Mapping[Name, Comparison]) -> dict[Name, Comparison]:
     """Return comparisons that were made together, with their `adjusted_p`."""
     adjusted = holm([one.bootstrap_p for one in found.values()])
     return {name: replace(one, adjusted_p=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}

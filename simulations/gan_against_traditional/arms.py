@@ -23,7 +23,7 @@ from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._federation import Weights, start, train
 from fedspine.tasks._task import Generative, Rated, Trained, make, public_values
-from simulations.gan_against_traditional.cells import TASKS, Cell
+from simulations.gan_against_traditional.cells import CONTROL, TASKS, Cell
 from simulations.gan_against_traditional.data import StudySite
 
 STEPS, FIRST, ROUND = 2000, 1000, 20
@@ -43,8 +43,9 @@ UNET = {"features": [16, 32, 64, 64], "unshuffle": 2, "sampled_slices": SLICES, 
 """Quick for its size: see decision 16."""
 
 DELTA = 1e-5
-WITH_MADE = ("gan", "both")
-FED = (*WITH_MADE, "phantoms")
+WITH_MADE, CONTROLS = tuple(CONTROL), tuple(CONTROL.values())
+FED = (*WITH_MADE, *CONTROLS)
+VARIED = ("traditional", "both", "phantoms + traditional")
 
 Scores = dict[str, dict[str, list[float]]]
 Sites = Sequence[Sequence[PatientTensors]]
@@ -110,7 +111,7 @@ class Study:
 
     def _public(self, plan: Plan, cell: Cell, sites: Sites, mark: str) -> list[PatientTensors]:
         """Return what the first steps see: what the generator makes, or the phantoms that it was pre-trained on."""
-        if cell.arm == "phantoms":
+        if cell.arm in CONTROLS:
             return phantoms(_thin(plan), MADE, purpose=1)
         stage = plan.find(self.generator.name)
         key = f"{cell.seed} {cell.amount} {cell.regime}{mark} {stage}"
@@ -175,6 +176,6 @@ def network_stage(cell: Cell, rate: float) -> Stage:
         learning_rate=BEGUN if first else RATE,
         schedule="cosine",
         trained="all",
-        augment="traditional" if cell.arm in ("traditional", "both") else "none",
+        augment="traditional" if cell.arm in VARIED else "none",
         options=UNET if cell.task == "segment" else {},
     )

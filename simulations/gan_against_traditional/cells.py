@@ -9,8 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-ARMS = ("none", "traditional", "gan", "both", "phantoms")
-"""No augmentation; ordinary; made patients; both; and the phantoms that the generator learned from, as a control."""
+ARMS = ("none", "traditional", "gan", "both", "phantoms", "phantoms + traditional")
+"""No augmentation; ordinary; made patients; both; and the phantoms that the generator learned from in the place of made
+patients, without and with ordinary augmentation: the controls of the two before."""
+
+CONTROL = {"gan": "phantoms", "both": "phantoms + traditional"}
+"""An arm with made patients to the one that differs from it by the generator alone."""
 
 REGIMES = ("federated", "pooled", "local")
 TASKS = {"segment": "dice", "classify": "accuracy"}

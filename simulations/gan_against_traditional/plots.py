@@ -16,6 +16,7 @@ COLOURS = {
     "gan": "#d55e00",
     "both": "#009e73",
     "phantoms": "#cc79a7",
+    "phantoms + traditional": "#e69f00",
 }
 """Okabe and Ito's palette, told apart by colour-blind readers."""
 

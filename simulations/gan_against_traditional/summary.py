@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedspine.evaluation.bootstrap import Estimate, mean_interval
 from fedspine.evaluation.comparison import Comparison, compare, corrected
-from simulations.gan_against_traditional.cells import ARMS, TASKS, Cell, Result
+from simulations.gan_against_traditional.cells import ARMS, CONTROL, TASKS, Cell, Result
 from simulations.gan_against_traditional.plots import plot_amounts, plot_arms
 
 AGAINST = "traditional"
@@ -98,22 +98,24 @@ def _reading() -> str:
         "Means over tested patients of their means over seeds, with 95 % intervals over patients. Differences are "
         "paired by patient and seed; their intervals and p draw patients and seeds anew, and p is corrected "
         "for a row's differences by Holm's method; of one seed they know nothing of others. Every arm takes the same "
-        "optimiser steps. `phantoms` uses the generator's own teachers in its place: a control."
+        "optimiser steps. `phantoms` uses the generator's own teachers in its place: a control, without and with "
+        "ordinary augmentation; the last two differences are what the generator adds to its teachers."
     )
 
 
 def _arms_table(results: Results, questions: Iterable[Question]) -> str:
     others = [arm for arm in ARMS if arm != AGAINST]
-    differences = " | ".join(f"{arm} - {AGAINST}" for arm in others)
+    pairs = [(arm, AGAINST) for arm in others] + list(CONTROL.items())
+    differences = " | ".join(f"{arm} - ({other})" if " " in other else f"{arm} - {other}" for arm, other in pairs)
     lines = [f"| generator | epsilon | real patients a site | seeds | {' | '.join(ARMS)} | {differences} |"]
-    lines.append("|" + "---|" * (len(ARMS) + len(others) + 4))
+    lines.append("|" + "---|" * (len(ARMS) + len(pairs) + 4))
     for question in questions:
         task, amount, epsilon, generator = question
         tables = {arm: together(scores(results, question, arm, "federated", TASKS[task])) for arm in ARMS}
         seeds = min((len(table) for table in tables.values()), default=0)
         means = [_said(mean_of(tables[arm])) for arm in ARMS]
-        gains = corrected({arm: found for arm in others if (found := versus(results, question, arm)) is not None})
-        compared = [_compared(gains.get(arm)) for arm in others]
+        gains = corrected({pair: found for pair in pairs if (found := versus(results, question, *pair)) is not None})
+        compared = [_compared(gains.get(pair)) for pair in pairs]
         cells = [generator, _epsilon(epsilon), amount or "all", seeds, *means, *compared]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
@@ -168,7 +170,8 @@ def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
         gains = {
             f"{arm}, {q[1] or 'all'} a site{f', {_epsilon(q[2])}' if q[2] else ''}": found.difference
             for q in asked
-            for arm in ("none", "gan", "both", "phantoms")
+            for arm in ARMS
+            if arm != AGAINST
             if (found := versus(results, q, arm)) is not None
         }
         name = f"{task}-{generator}-differences.svg"

@@ -18,7 +18,7 @@ from fedspine.plans.default import phantom_data
 from fedspine.tasks import segment
 from simulations.gan_against_traditional import arms
 from simulations.gan_against_traditional.arms import STEPS, Study, network_stage
-from simulations.gan_against_traditional.cells import ARMS, Cell, Result, add_result, cells, load_results
+from simulations.gan_against_traditional.cells import ARMS, CONTROL, Cell, Result, add_result, cells, load_results
 from simulations.gan_against_traditional.data import StudySite, load_sites
 from simulations.gan_against_traditional.summary import best_local, mean_of, scores, together, versus, write_report
 
@@ -32,7 +32,9 @@ def test_every_arm_takes_the_same_optimiser_steps() -> None:
         assert stage.pretrain_steps + stage.rounds * stage.steps == STEPS
         assert bool(stage.pretrain_steps) == (arm in arms.FED)
         assert (stage.pretrain_rate, stage.sample_rate) == (arms.BEGUN, 0.5)
-        assert (stage.augment == "traditional") == (arm in ("traditional", "both"))
+        assert (stage.augment == "traditional") == (arm in ("traditional", "both", "phantoms + traditional"))
+    for arm, control in CONTROL.items():
+        assert network_stage(replace(CELL, arm=arm), 0.5) == network_stage(replace(CELL, arm=control), 0.5)
 
 
 def test_pooled_and_local_stand_beside_the_first_question_and_arms_that_share_a_generator_follow_each_other() -> None:
@@ -131,7 +133,8 @@ def test_the_tests_of_a_row_are_corrected_together(tmp_path: Path) -> None:
     for arm in ARMS:
         gain = np.zeros(8) if arm == "traditional" else random.normal(0.02, 0.05, 8)
         results[replace(CELL, arm=arm)] = Result(replace(CELL, arm=arm), {"dice": {"a": list(base + gain)}}, 1.0)
-    others = [found for arm in ARMS if arm != "traditional" and (found := versus(results, QUESTION, arm)) is not None]
+    pairs = [*((arm, "traditional") for arm in ARMS if arm != "traditional"), *CONTROL.items()]
+    others = [found for pair in pairs if (found := versus(results, QUESTION, *pair)) is not None]
     row = next(line for line in write_report(results, tmp_path).read_text().splitlines() if line.startswith("| dcgan"))
     told = [float(part[:5]) for part in row.split("p = ")[1:]]
     assert told == pytest.approx(holm([one.bootstrap_p for one in others]), abs=6e-4)
