@@ -112,7 +112,7 @@ def _arms_table(results: Results, questions: Iterable[Question]) -> str:
     for question in questions:
         task, amount, epsilon, generator = question
         tables = {arm: together(scores(results, question, arm, "federated", TASKS[task])) for arm in ARMS}
-        seeds = min((len(table) for table in tables.values()), default=0)
+        seeds = min((len(table) for table in tables.values() if len(table)), default=0)
         means = [_said(mean_of(tables[arm])) for arm in ARMS]
         gains = corrected({pair: found for pair in pairs if (found := versus(results, question, *pair)) is not None})
         compared = [_compared(gains.get(pair)) for pair in pairs]
@@ -122,18 +122,22 @@ def _arms_table(results: Results, questions: Iterable[Question]) -> str:
 
 
 def _beside_table(results: Results, questions: Iterable[Question]) -> str:
+    """Return the three regimes side by side, over the seeds of which pooled training was run."""
     lines = ["\n| generator | real patients a site | arm | pooled | best local | federated |"]
     lines.append("|" + "---|" * 6)
     for question in questions:
         task, amount, _, generator = question
         for arm in ARMS:
-            pooled = together(scores(results, question, arm, "pooled", TASKS[task]))
-            local = best_local(results, question, arm)
-            if not pooled.size or local is None:
+            beside = {seed for seed, _ in _by_seed(results, question, arm, "pooled")}
+            if not beside:
                 continue
-            federated = mean_of(together(scores(results, question, arm, "federated", TASKS[task])))
-            row = [generator, amount or "all", arm, _said(mean_of(pooled)), f"{_said(local[1])} ({local[0]})"]
-            lines.append("| " + " | ".join(map(str, [*row, _said(federated)])) + " |")
+            pooled, federated = (
+                _said(mean_of(together(scores(results, question, arm, regime, TASKS[task], beside))))
+                for regime in ("pooled", "federated")
+            )
+            local = best_local(results, question, arm)
+            best = f"{_said(local[1])} ({local[0]})" if local else "-"
+            lines.append(f"| {generator} | {amount or 'all'} | {arm} | {pooled} | {best} | {federated} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

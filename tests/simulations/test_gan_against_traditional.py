@@ -141,6 +141,16 @@ def test_the_tests_of_a_row_are_corrected_together(tmp_path: Path) -> None:
     assert told != pytest.approx([one.bootstrap_p for one in others], abs=6e-4)
 
 
+def test_federated_stands_beside_pooled_over_the_same_seeds(tmp_path: Path) -> None:
+    results = {}
+    for regime, seed, value in (("federated", 0, 0.5), ("federated", 1, 0.9), ("pooled", 0, 0.6)):
+        cell = replace(CELL, regime=regime, seed=seed)
+        results[cell] = Result(cell, {"dice": {"a": [value, value]}}, 1.0)
+    lines = write_report(results, tmp_path).read_text().splitlines()
+    assert "| dcgan | 2 | none | 0.600 (0.600-0.600) | - | 0.500 (0.500-0.500) |" in lines
+    assert next(line for line in lines if line.startswith("| dcgan | none | 2 | 2 |")), "two seeds were run"
+
+
 def test_only_seeds_that_both_arms_have_are_compared() -> None:
     value = {0: 0.1, 1: 0.5, 2: 0.9}
     results = {}
