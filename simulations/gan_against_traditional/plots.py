@@ -58,5 +58,6 @@ def plot_arms(gains: Mapping[str, Estimate], title: str, file: Path) -> None:
         axes.axvline(0, color="black", lw=0.8)
         axes.set_yticks(range(len(gains)), list(gains))
         axes.invert_yaxis()
+        axes.locator_params(axis="x", nbins=5)  # long labels leave the axis little room
         axes.set_xlabel(title)
         figure.savefig(file, metadata={"Date": None})
