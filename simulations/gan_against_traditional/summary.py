@@ -169,7 +169,8 @@ def _plots(results: Results, questions: Sequence[Question], out: Path) -> str:
                 for arm in ARMS
             }
             name = f"{task}-{generator}-by-amount.svg"
-            plot_amounts(curves, TASKS[task], out / name)
+            run = {arm: points for arm, points in curves.items() if any(math.isfinite(e.value) for _, e in points)}
+            plot_amounts(run, TASKS[task], out / name)
             said.append(f"\n![{task} by amount of real data]({name})")
         gains = {
             f"{arm}, {q[1] or 'all'} a site{f', {_epsilon(q[2])}' if q[2] else ''}": found.difference
