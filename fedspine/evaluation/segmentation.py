@@ -19,7 +19,7 @@ from fedspine.evaluation.classification import binary_metrics
 
 def dice(predicted: Tensor, truth: Tensor) -> float:
     """Return the Dice of two masks of any one shape; 1 where neither has a voxel, 0 where one of them alone has."""
-    one, other = (mask.bool().float()[None, None] for mask in (predicted, truth))
+    one, other = _batched(predicted), _batched(truth)
     return float(compute_dice(one, other, ignore_empty=False))
 
 
@@ -41,7 +41,7 @@ def mask_metrics(predicted: Tensor, truth: Tensor, spacing_mm: Sequence[float]) 
     """
     if predicted.shape != truth.shape or truth.ndim != 3 or len(spacing_mm) != 3:
         raise InputError("two masks must be (slice, row, column) on one grid", "others", "resample one of them")
-    one, other = (mask.bool().float()[None, None] for mask in (predicted, truth))
+    one, other = _batched(predicted), _batched(truth)
     tp, fp, tn, fn = (float(x) for x in get_confusion_matrix(one, other)[0, 0])
     rates = {key: value for key, value in binary_metrics(tp, fp, tn, fn).items() if key not in ("accuracy", "f1")}
     return {
@@ -63,11 +63,14 @@ def slice_distance(predicted: Tensor, truth: Tensor, farthest: float) -> float:
         farthest: distances count up to this: a lesion that was not found is so far off.
     """
     shown = [i for i in range(len(truth)) if bool(truth[i].any()) or bool(predicted[i].any())]
-    pairs = (
-        (predicted[i : i + 1].bool().float()[None, None], truth[i : i + 1].bool().float()[None, None]) for i in shown
-    )
+    pairs = ((_batched(predicted[i : i + 1]), _batched(truth[i : i + 1])) for i in shown)
     pixels = [min(_hausdorff_mm(*pair, (1.0, 1.0, 1.0)), farthest) for pair in pairs]
     return sum(pixels) / len(pixels)
+
+
+def _batched(mask: Tensor) -> Tensor:
+    """Return the mask as MONAI's metrics take it: (1, 1, ...), 0.0 or 1.0."""
+    return mask.bool().float()[None, None]
 
 
 def _hausdorff_mm(one: Tensor, other: Tensor, spacing_mm: Sequence[float]) -> float:

@@ -109,7 +109,8 @@ def gan_losses(run: Run) -> Markup:
     chart = line_chart(lines, across="round", up="loss (no unit)", says="Losses of critic and generator", width=760)
     if chart is None:
         nothing = absent("This plan trained no GAN, so there are no losses of critic and generator to show.")
-        return join(nothing, tag("p", _collapses(run)) if _collapses(run) else None)
+        said = _collapses(run)
+        return join(nothing, tag("p", said) if said else None)
     key = legend([("s0", "critic"), ("s1", "generator (dashed)")])
     reading = (
         "Balance is what to look for: two lines that stay near each other. A critic that falls to nothing while the "

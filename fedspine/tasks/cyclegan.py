@@ -202,7 +202,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
         0 <= options.diversity <= 1,
         f"diversity of stage '{stage.name}' must lie in [0, 1]",
         options.diversity,
-        "mend it",
+        "write a number from 0 to 1",
     )
     if source not in names or target not in names or source == target:
         raise ConfigError(

@@ -105,7 +105,7 @@ def settings(stage: Stage) -> tuple[Options, Styles]:
     flat = f"dimensions in {where} must be 2 for a stylegan"
     demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
     for name, value in (("mixing", styles.mixing), ("truncation", styles.truncation)):
-        demand(0 <= value <= 1, f"{name} in {where} must lie in [0, 1]", value, "mend it")
+        demand(0 <= value <= 1, f"{name} in {where} must lie in [0, 1]", value, "write a number from 0 to 1")
     return options, styles
 
 

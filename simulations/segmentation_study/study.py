@@ -31,7 +31,7 @@ from fedspine.config import DataPlan, Plan, check_plan
 from fedspine.evaluation.bootstrap import mean_interval
 from fedspine.evaluation.comparison import compare
 from fedspine.evaluation.folds import patient_folds
-from fedspine.evaluation.segmentation import mask_metrics
+from fedspine.evaluation.segmentation import dice
 from fedspine.tasks._federation import train
 from fedspine.tasks._task import make
 from fedspine.tasks.segment import Segment
@@ -141,8 +141,7 @@ def scores(
 
 def _dice(found: Tensor, patient: PatientTensors) -> float:
     assert patient.mask is not None
-    pairs = zip(found.unbind(1), patient.mask.unbind(1), strict=True)
-    every = [mask_metrics(*pair, (1, 1, 1))["dice"] for pair in pairs]
+    every = [dice(*pair) for pair in zip(found.unbind(1), patient.mask.unbind(1), strict=True)]
     return sum(every) / len(every)
 
 

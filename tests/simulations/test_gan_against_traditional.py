@@ -149,6 +149,9 @@ def test_federated_stands_beside_pooled_over_the_same_seeds(tmp_path: Path) -> N
     lines = write_report(results, tmp_path).read_text().splitlines()
     assert "| dcgan | 2 | none | 0.600 (0.600-0.600) | - | 0.500 (0.500-0.500) |" in lines
     assert next(line for line in lines if line.startswith("| dcgan | none | 2 | 2 |")), "two seeds were run"
+    curves = (tmp_path / "segment-dcgan-by-amount.svg").read_text()
+    assert "<!-- none -->" in curves
+    assert "<!-- both -->" not in curves, "an arm that was not run is not in the legend"
 
 
 def test_only_seeds_that_both_arms_have_are_compared() -> None:

@@ -142,6 +142,12 @@ def test_one_image_in_other_brightness_for_everybody_is_a_collapse(monkeypatch: 
     assert task.diversity(model, torch.Generator()) < 0.05
 
 
+def test_phantoms_of_one_contrast_tell_nothing(people: list[PatientTensors], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cyclegan, "phantoms", lambda *_, **__: [only(one, 1, 0, 0) for one in people])
+    task = task_of()
+    assert task.diversity(task.build(), torch.Generator()) == 1.0
+
+
 @pytest.mark.parametrize("options", [{"source": "T1", "target": "T1"}, {"target": "FLAIR"}])
 def test_contrasts_that_are_not_two_of_the_plans_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="two of the plan's contrasts"):
