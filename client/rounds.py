@@ -85,7 +85,9 @@ def answer(hospital: Hospital, order: Order) -> Answer:
     numbers = {"patients": float(len(patients))}
     if isinstance(task, Trained) and model is not None:
         draws = public_generator(plan.seed, "draws", hospital.name, stage.name, order.round)
-        numbers["loss"] = train_round(task, model, optimiser, patients, stage, strength, noise, draws, work.note)
+        numbers["loss"] = train_round(
+            task, model, optimiser, patients, stage, strength, noise, draws, work.note, number=order.round
+        )
         _keep_optimiser(hospital, order, optimiser)
         arrays = _kept_at_home(hospital, order, task, model)
     else:

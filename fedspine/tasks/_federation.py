@@ -68,7 +68,7 @@ def train(
             set_rate(optimiser, stage, number)
             noise = noise_generator(seed, "noise", index, stage.name, number)
             draws = public_generator(seed, "draws", index, stage.name, number)
-            train_round(task, model, optimiser, patients, stage, strength, noise, draws)
+            train_round(task, model, optimiser, patients, stage, strength, noise, draws, number=number)
         sent = [{k: v for k, v in _copied(model).items() if travels(task, k)} for model in models]
         mean = mean_weights(sent, [len(patients) for patients in sites])
         current = {**current, **next_weights(stage, current, mean, memory)}

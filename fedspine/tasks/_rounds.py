@@ -53,6 +53,8 @@ def train_round(
     noise: np.random.Generator,
     draws: torch.Generator,
     note: Callable[[Exception], None] | None = None,
+    *,
+    number: int = 1,
 ) -> float:
     """Take the stage's private steps of one round and return the noised mean loss of a patient.
 
@@ -73,6 +75,7 @@ def train_round(
         noise: generator of sampling, noise and the patients' seeds, secret in production.
         draws: generator of public randomness (made images).
         note: told of a patient whose loss could not be computed; see `guarded`.
+        number: of the round, from 1.
     """
     private = task.private_parameters(model)
     losses = []
@@ -91,7 +94,7 @@ def train_round(
             views=stage.views,
             note=note,
         )
-        take_step(task, model, optimiser, private, released.gradients, draws, step)
+        take_step(task, model, optimiser, private, released.gradients, draws, (number - 1) * stage.steps + step)
         losses.append(released.loss)
     return sum(losses) / len(losses)
 
@@ -160,7 +163,8 @@ def teach(
     chosen = task.private_parameters(model)
     model.train()
     for step in range(stage.public_steps):
-        _public_step(task, model, optimiser, chosen, patients, stage, draws, step)
+        so_far = (number - 1) * stage.public_steps + step
+        _public_step(task, model, optimiser, chosen, patients, stage, draws, so_far)
     remember(optimiser, model, memory, "public")
 
 

@@ -119,9 +119,14 @@ def alike(made: Sample, real_one: Sample) -> Sample:
     return replace(made, images=images, masks=masks, present=real_one.present)
 
 
-def random_presence(count: int, contrasts: int, missing: float, draws: torch.Generator) -> Tensor:
-    """Return which contrasts made images have (image, contrast), each absent with probability `missing`."""
-    return (torch.rand(count, contrasts, generator=draws) >= missing).float()
+def random_presence(present: Tensor, missing: float, draws: torch.Generator) -> Tensor:
+    """Return `present` (image, contrast), each contrast gone with probability `missing`, but never an image's last one.
+
+    No patient whom a critic meets is without any, so blank images would teach it, and the generator, nothing.
+    """
+    drawn = torch.rand(present.shape, generator=draws) * present
+    last = drawn == drawn.amax(1, keepdim=True)
+    return present * ((drawn >= missing) | last)
 
 
 def patients_of(sample: Sample, frame: Frame) -> list[PatientTensors]:

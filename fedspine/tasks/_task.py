@@ -72,7 +72,7 @@ class Trained(Protocol):
         Args:
             model: the network.
             draws: public randomness.
-            step: counted from 0 within a round, so that a part may be left out of some steps.
+            step: counted from 0 over all rounds, so that a part may be left out of some steps.
         """
 
     def after_step(self, model: nn.Module) -> None:

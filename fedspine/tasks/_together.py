@@ -137,6 +137,6 @@ def step_together(
     recall(optimiser, model, memory, MEMORY)
     model.train()
     draws = public_generator(plan.seed, "draws", TOGETHER, stage.name, number)
-    take_step(task, model, optimiser, task.private_parameters(model), released.gradients, draws, 0)
+    take_step(task, model, optimiser, task.private_parameters(model), released.gradients, draws, number - 1)
     remember(optimiser, model, memory, MEMORY)
     return {key: value.detach().clone() for key, value in model.state_dict().items()}, released.loss

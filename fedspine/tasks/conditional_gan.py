@@ -62,7 +62,7 @@ class FromMasks:
     def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
         """Return `count` made images for masks and classes of phantoms, some contrasts absent."""
         which = torch.randint(len(self.masks), (count,), generator=draws)
-        present = random_presence(count, self.frame.contrasts, missing, draws)
+        present = random_presence(torch.ones(count, self.frame.contrasts), missing, draws)
         return self.made_for(generator, self.masks[which].float(), self.labels[which], present, draws)
 
     def made_for(

@@ -43,7 +43,7 @@ class FromNoise:
     def make(self, generator: nn.Module, count: int, draws: torch.Generator, *, missing: float) -> Sample:
         """Return `count` made images, some contrasts absent, of no known class."""
         made = generator(torch.randn(count, self.options.latent, generator=draws))
-        present = random_presence(count, self.frame.contrasts, missing, draws)
+        present = random_presence(torch.ones(count, self.frame.contrasts), missing, draws)
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
 
 

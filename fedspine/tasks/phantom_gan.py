@@ -87,7 +87,7 @@ class FromPhantoms:
             some = _chosen(self.stock, torch.randint(len(self.stock), (count,), generator=draws))
         else:
             some = self.drawn(count, draws)
-        present = some.present * random_presence(count, self.frame.contrasts, missing, draws)
+        present = random_presence(some.present, missing, draws)
         images, masks = some.images.float() / SHADES, some.masks.float()
         if self.wrongly:
             return Sample(rendered_otherwise(images, draws), masks, present, some.labels)

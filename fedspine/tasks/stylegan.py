@@ -80,7 +80,7 @@ class FromStyles:
         """Return `count` made images, some contrasts absent, of no known class."""
         assert isinstance(generator, StyleGenerator)
         made = generator(self.styles(generator, count, draws), draws)
-        present = random_presence(count, self.frame.contrasts, missing, draws)
+        present = random_presence(torch.ones(count, self.frame.contrasts), missing, draws)
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
 
     def styles(self, generator: StyleGenerator, count: int, draws: torch.Generator) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
@@ -14,10 +16,12 @@ from fedspine.networks.dcgan import Gan
 from fedspine.networks.differentiable import KINDS, augmented
 from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._checks import check_tasks
+from fedspine.tasks._federation import train
 from fedspine.tasks._losses import gradient_penalty, r1
 from fedspine.tasks._rounds import Strength, optimiser_of, train_round
-from fedspine.tasks._sample import patients_of
+from fedspine.tasks._sample import patients_of, random_presence
 from fedspine.tasks._task import Generative, Trained, make, public_values
+from fedspine.tasks._together import step_together
 from fedspine.tasks.conditional_gan import FromMasks
 from fedspine.tasks.phantom_gan import FromPhantoms
 
@@ -63,6 +67,16 @@ def test_made_images_move_no_weight_of_the_critic_that_patients_do_not_train(kin
     assert all(weight.grad is not None for weight in gan.generator.parameters())
 
 
+def test_a_made_image_is_never_without_any_contrast_and_never_gains_one() -> None:
+    there = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]).repeat(500, 1)
+    left = random_presence(there, 0.5, seeded())
+    assert torch.equal(left * there, left)
+    assert torch.equal(left.amax(1), torch.ones(1000))
+    assert torch.equal(left[1::2], there[1::2])
+    assert 0.2 < float((left[::2].sum(1) == 1).float().mean()) < 0.8
+    assert torch.equal(random_presence(there, 0.0, seeded()), there)
+
+
 def test_the_generator_takes_its_turn_after_so_many_steps_of_the_critic() -> None:
     task, gan = gan_of("dcgan", critic_steps=3)
     turns = []
@@ -73,6 +87,23 @@ def test_the_generator_takes_its_turn_after_so_many_steps_of_the_critic() -> Non
         loss.backward()  # type: ignore[no-untyped-call]
         turns.append(any(weight.grad is not None for weight in gan.generator.parameters()))
     assert turns == [False, False, True, False, False, True]
+
+
+def test_turns_are_counted_over_rounds_so_that_a_generator_trains_however_short_they_are() -> None:
+    task, gan = gan_of("wgan_gp")
+    assert isinstance(task, Trained)
+    stage, begun = Stage("wgan_gp", "wgan_gp", rounds=5), {k: v.clone() for k, v in gan.state_dict().items()}
+    plan, rounds = Plan("p", data=DATA, stage=(stage,)), list[bool]()
+
+    def moved(weights: Mapping[str, Tensor]) -> bool:
+        return any(not torch.equal(w, begun[k]) for k, w in weights.items() if k.startswith("generator."))
+
+    train(task, plan, stage, [[PATIENT]], begun, seed=0, watch=lambda _, weights: rounds.append(moved(weights)))
+    assert rounds == [False] * 4 + [True]
+    for number in (4, 5):
+        nothing = [torch.zeros_like(weight) for weight in task.private_parameters(gan)]
+        weights, _ = step_together(task, plan, stage, begun, [*nothing, torch.zeros(())], 1.0, number, {})
+        assert moved(weights) == (number == 5)
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_GAN)
