@@ -45,6 +45,8 @@ def checked(
     model = task.build()
     model.load_state_dict(dict(after))
     diversity = task.diversity(model, draws)
+    if diversity is None:
+        return None
     if diversity >= task.least_diversity:
         return Checked(dict(after), diversity, False)
     made_by = tuple(task.made_by)

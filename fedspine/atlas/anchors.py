@@ -19,8 +19,10 @@ from fedspine.cohort.patient import Patient
 from fedspine.cohort.tensors import PatientTensors, to_tensors
 from fedspine.config import DataPlan, Plan
 from fedspine.harmony.features import features
+from fedspine.phantom.brain.look import BRAIN_CONTRASTS
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.public import public_patients
+from fedspine.phantom.scanner import EVERY_CONTRAST
 
 COUNT = 120
 """Anchors of a plan."""
@@ -113,6 +115,12 @@ def drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
 def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the bare names of contrasts: phantoms have one plane, and which name that is, `Patient.find` knows."""
     return tuple(dict.fromkeys(name.split(" ")[0] for name in contrasts))
+
+
+def depicts(data: DataPlan) -> bool:
+    """Return whether phantoms have images of one of the plan's contrasts; those of a plan with CT alone are chests."""
+    known = BRAIN_CONTRASTS if data.body == "brain" else EVERY_CONTRAST
+    return any(name in (*known, "CT") for name in scanned(data.contrasts))
 
 
 @lru_cache(maxsize=4)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fedspine.atlas.anchors import depicts
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import PARTS, Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
@@ -27,6 +28,7 @@ from fedspine.strict import build, suggestion
 from fedspine.tasks._diversity import diversity
 from fedspine.tasks._losses import Losses, Scores
 from fedspine.tasks._sample import Frame, Sample, alike, patients_of, real, shown
+from fedspine.tasks._task import need_images
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Adversarial:
     options: Options
     trained: str
     healthy: bool
-    spread: Callable[[], Tensor]
+    spread: Callable[[], Tensor | None]
     betas: tuple[float, float] = (0.0, 0.99)
     made_by: tuple[str, ...] = ("generator.", "average.")
     for_use: Maker | None = None
@@ -201,12 +203,12 @@ class Adversarial:
         assert model is not None
         return self._made(self.for_use or self.maker, model, count, draws)
 
-    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
-        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike."""
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float | None:
+        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike; see `Diverse`."""
         return diversity(lambda count: self._made(self.maker, model, count, draws), self._spread)
 
     @cached_property
-    def _spread(self) -> Tensor:
+    def _spread(self) -> Tensor | None:
         return self.spread()
 
     def public_losses(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
@@ -252,8 +254,15 @@ def _scorer(critic: nn.Module, weights: Mapping[str, Tensor], labels: Tensor) ->
     return score
 
 
-def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
-    """Return the stage's settings, over those that its kind of GAN has by itself, checked."""
+def options_of(plan: Plan, stage: Stage, defaults: Mapping[str, object]) -> Options:
+    """Return the stage's settings, over those that its kind of GAN has by itself.
+
+    Raises:
+        ConfigError: if one is out of range, or the plan has no images, or masks of several structures: a GAN makes one.
+    """
+    need_images(plan, stage)
+    several, masks = plan.data.structures, f"stage '{stage.name}' makes images with one mask"
+    demand(len(several) <= 1, masks, f"{len(several)} structures", "use phantom_votes, whose phantoms have them all")
     where = f"options of stage '{stage.name}'"
     options = build(Options, {**defaults, **stage.options}, where)
     demand(options.dimensions in (2, 3), f"dimensions in {where} must be 2 or 3", options.dimensions, "mend it")
@@ -268,10 +277,18 @@ def options_of(stage: Stage, defaults: Mapping[str, object]) -> Options:
     demand(
         0 <= options.average_decay < 1, f"average_decay in {where} must lie in [0, 1)", options.average_decay, "mend"
     )
+    demand(options.critic_rate > 0, f"critic_rate in {where} must be positive", options.critic_rate, "mend it")
+    demand(options.penalty >= 0, f"penalty in {where} must be 0 or more", options.penalty, "mend it")
     demand(0 <= options.diversity <= 1, f"diversity in {where} must lie in [0, 1]", options.diversity, "mend it")
     for kind in options.differentiable:
         demand(kind in KINDS, f"differentiable in {where} must be known", f"'{kind}'", suggestion(kind, KINDS))
     return options
+
+
+def need_phantoms(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if phantoms have no image of the plan's contrasts, for a GAN that begins with theirs."""
+    rule = f"phantoms must have a contrast of the plan for stage '{stage.name}'"
+    demand(depicts(plan.data), rule, "none that they have", "use dcgan for such images")
 
 
 def frame_of(plan: Plan, options: Options) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import ModuleType
 from typing import get_type_hints
 
@@ -12,6 +13,15 @@ from fedspine.strict import build
 from fedspine.tasks._task import freezes, module_of
 
 KNOWN_CONTRASTS = f"use: {', '.join(CONTRASTS[:-1])}, each also with a plane ({', '.join(PLANES)}) as in 'T2 axial'"
+
+
+LEARNING = (
+    *("learning_rate", "schedule", "trained", "augment", "views", "pretrain_steps", "pretrain_rate"),
+    *("public_steps", "synthetic", "server", "server_rate", "average"),
+)
+"""Settings of a stage that trains."""
+
+_UNSET = {field.name: field.default for field in fields(Stage)}
 
 
 def check_tasks(plan: Plan) -> None:
@@ -52,6 +62,10 @@ def _check_rounds(stage: Stage, module: ModuleType) -> None:
         return
     if stage.initial and not freezes(stage):
         raise ConfigError(f"stage '{stage.name}' measures and begins with nothing", "an `initial`", "leave it out")
+    idle = [what for what in LEARNING if getattr(stage, what) != _UNSET[what]]
+    if idle:
+        rule = f"stage '{stage.name}' measures and trains nothing, so it must have no {idle[0]}"
+        raise ConfigError(rule, "one", "remove it")
     several = getattr(module, "REPEATS", False)
     found = (stage.sample_rate, 1 if several else stage.rounds, stage.steps, stage.clip)
     if found != (1, 1, 1, 1):

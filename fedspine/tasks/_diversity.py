@@ -37,11 +37,14 @@ class Diverse(Protocol):
     def build(self) -> nn.Module:
         """Return the network; see `Trained`."""
 
-    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
-        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike; server side."""
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float | None:
+        """Return how diverse made images are, as a share of real ones: 1 as diverse, 0 all alike; server side.
+
+        `None` where phantoms show nothing of the kind, so that nobody knows how diverse real ones are.
+        """
 
 
-def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> float:
+def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor | None) -> float | None:
     """Return the mean over features of made patients' deviation over real ones', each at most 1.
 
     It is the lesser of two means, over features of images and over features of lesions: where masks are given to the
@@ -50,12 +53,17 @@ def diversity(make: Callable[[int], list[PatientTensors]], spread: Tensor) -> fl
 
     Args:
         make: makes so many patients.
-        spread: (feature,) deviation among real patients; see `real_spread`.
+        spread: (feature,) deviation among real patients, `None` where unknown; see `real_spread`.
+
+    Returns:
+        The share; `None` where `spread` is, or tells nothing.
     """
+    if spread is None:
+        return None
     ratio = (feature_spread(make(MADE)) / spread.clamp(min=CONSTANT)).clamp(max=1)
     of_lesion, telling = of_lesions(len(spread)), spread > CONSTANT
     groups = (ratio[telling & of_lesion], ratio[telling & ~of_lesion])
-    return min((float(group.mean()) for group in groups if len(group)), default=1.0)
+    return min((float(group.mean()) for group in groups if len(group)), default=None)
 
 
 def unlikeness(images: Tensor) -> float:
@@ -80,14 +88,18 @@ def feature_spread(patients: Sequence[PatientTensors]) -> Tensor:
     return torch.stack([features(patient)[0] for patient in patients]).std(0)
 
 
-def real_spread(plan: Plan, frame: Frame, shared: Shared, *, healthy: bool) -> Tensor:
+def real_spread(plan: Plan, frame: Frame, shared: Shared, *, healthy: bool) -> Tensor | None:
     """Return how far real patients' image features lie apart: (feature,); at the server, since phantoms are drawn.
 
     Phantoms say it for images of the GAN's kind (single slices with a lesion, or volumes). Where the plan has
     standardised, its released deviations, over phantoms' own, say how much further apart patients are than phantoms.
+    `None` where fewer than two phantoms are of that kind: without the plan's contrasts or structures.
     """
     samples = [real(phantom, frame, healthy=healthy) for phantom in phantoms(plan, COUNT, purpose=0)]
-    spread = feature_spread([p for sample in samples if sample is not None for p in patients_of(sample, frame)[:1]])
+    some = [one for sample in samples if sample is not None for one in patients_of(sample, frame)[:1]]
+    if len(some) < 2:
+        return None
+    spread = feature_spread(some)
     if {"standardise.deviation", "prior.deviation"} <= shared.keys():
         spread = spread * (shared["standardise.deviation"] / shared["prior.deviation"])[: len(spread)]
     return spread

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import TASKS, Plan, Stage
+from fedspine.config import TASKS, Plan, Stage, demand
 from fedspine.errors import ConfigError
 
 TOGETHER = "all sites"
@@ -270,6 +270,11 @@ def _inner_model(plan: Plan, stage: Stage, shared: Shared, arrays: Shared | None
     model = inner.build()
     load_weights(model, arrays if arrays is not None else {})
     return model.eval()
+
+
+def need_images(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the plan names no contrast, for a stage that can do nothing without."""
+    demand(bool(plan.data.contrasts), f"stage '{stage.name}' needs images", "a plan without contrasts", "name some")
 
 
 def need(shared: Shared, key: str) -> Tensor:

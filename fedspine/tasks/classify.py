@@ -20,7 +20,7 @@ from fedspine.networks.lesion_classifier import LesionClassifier, Seen
 from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.strict import build
 from fedspine.tasks._slices import arranged, with_fewer_contrasts
-from fedspine.tasks._task import Shared
+from fedspine.tasks._task import Shared, need_images
 
 BINS = 10
 TRAINS = PARTS
@@ -196,6 +196,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     classes = plan.data.classes or ("first", "second")
     _check(options, classes, stage.name)
+    need_images(plan, stage)
     return Classify(2 * len(plan.data.contrasts), classes, options, stage.trained or "norms and head")
 
 

@@ -17,13 +17,13 @@ from fedspine.atlas.anchors import COUNT, phantoms
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.spade import MaskedGenerator
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, frame_of, need_phantoms, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
 from fedspine.tasks._task import Shared, need
 
-__all__ = ["FromMasks", "Options", "public", "task"]
+__all__ = ["FromMasks", "Options", "check", "public", "task"]
 
 MASKS = 128
 """Masks that travel, one byte a pixel."""
@@ -73,9 +73,15 @@ class FromMasks:
         return Sample(generator(noise, masks, labels, present), masks, present, labels)
 
 
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the stage cannot work; see `options_of` and `need_phantoms`."""
+    options_of(plan, stage, {})
+    need_phantoms(plan, stage)
+
+
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return lesion masks of phantoms on the GAN's grid and their classes: of slices, or of volumes."""
-    frame = frame_of(plan, options_of(stage, {}))
+    frame = frame_of(plan, options_of(plan, stage, {}))
     found = [real(phantom, frame, healthy=True) for phantom in phantoms(plan, COUNT, purpose=0)]
     samples = [sample for sample in found if sample is not None]
     masks = torch.cat([sample.masks for sample in samples]).to(torch.uint8)
@@ -86,7 +92,7 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options = options_of(stage, {})
+    options = options_of(plan, stage, {})
     frame = frame_of(plan, options)
     masks, labels = need(shared, f"{stage.name}.masks"), need(shared, f"{stage.name}.labels")
     return Adversarial(

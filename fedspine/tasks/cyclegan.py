@@ -157,19 +157,19 @@ class Cycle:
         assert model is not None
         return [self._filled(model, one, (self.source, self.target)[i % 2]) for i, one in enumerate(people)]
 
-    def diversity(self, model: nn.Module, draws: torch.Generator) -> float:
+    def diversity(self, model: nn.Module, draws: torch.Generator) -> float | None:
         """Return how unlike each other translated phantoms are, as a share of the same phantoms' true contrast.
 
-        The lesser of both directions; 1 where phantoms do not show both contrasts. Where one direction has collapsed,
-        both go back: they were trained against each other.
+        The lesser of both directions; `None` where phantoms do not show both contrasts. Where one direction has
+        collapsed, both go back: they were trained against each other.
         """
         pairs = ((self.source, self.target), (self.target, self.source))
-        return min(self._diversity(model, known, missing) for known, missing in pairs)
-
-    def _diversity(self, model: nn.Module, known: int, missing: int) -> float:
-        true = [one for one in self._phantoms if float(one.present[[known, missing]].min()) > 0]
+        true = [one for one in self._phantoms if float(one.present[[self.source, self.target]].min()) > 0]
         if len(true) < 2:
-            return 1.0
+            return None
+        return min(self._diversity(model, true, known, missing) for known, missing in pairs)
+
+    def _diversity(self, model: nn.Module, true: list[PatientTensors], known: int, missing: int) -> float:
         made = [self._filled(model, one, known) for one in true]
         share, own = (unlikeness(torch.cat([one.images[:, missing] for one in some])) for some in (made, true))
         return min(max(share, 0.0) / max(own, CONSTANT), 1.0)
@@ -198,12 +198,11 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     names = plan.data.contrasts
     first, second = (*names, "", "")[:2]
     source, target = options.source or first, options.target or second
-    demand(
-        0 <= options.diversity <= 1,
-        f"diversity of stage '{stage.name}' must lie in [0, 1]",
-        options.diversity,
-        "write a number from 0 to 1",
-    )
+    in_stage = f"of stage '{stage.name}' must"
+    demand(0 <= options.diversity <= 1, f"diversity {in_stage} lie in [0, 1]", options.diversity, "mend it")
+    for name in ("cycle", "identity", "adversarial", "pairs"):
+        weight = getattr(options, name)
+        demand(weight >= 0, f"{name} {in_stage} be 0 or more", weight, "write 0 to leave it out")
     if source not in names or target not in names or source == target:
         raise ConfigError(
             f"stage '{stage.name}' translates between two of the plan's contrasts", "others", "name source and target"

@@ -18,7 +18,7 @@ from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared
 
-__all__ = ["FromNoise", "Options", "task"]
+__all__ = ["FromNoise", "Options", "check", "task"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ class FromNoise:
         return Sample(made[:, :-1], made[:, -1:], present, torch.full((count,), -1))
 
 
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the stage cannot work; see `options_of`."""
+    options_of(plan, stage, {})
+
+
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options = options_of(stage, {})
+    options = options_of(plan, stage, {})
     frame = frame_of(plan, options)
     return Adversarial(
         maker=FromNoise(frame, options),

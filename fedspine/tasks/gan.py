@@ -6,30 +6,34 @@ contrasts, `dcgan`, which needs none.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor, nn
 
+from fedspine.atlas.anchors import depicts
 from fedspine.config import Plan, Stage
-from fedspine.phantom.brain.look import BRAIN_CONTRASTS
-from fedspine.phantom.scanner import EVERY_CONTRAST
 from fedspine.tasks import dcgan, phantom_gan
 from fedspine.tasks._adversarial import Adversarial, Options
 from fedspine.tasks._task import Shared
 
-__all__ = ["Options", "public", "task"]
+__all__ = ["Options", "check", "public", "task"]
 
-KNOWN = {"spine": frozenset((*EVERY_CONTRAST, "CT")), "brain": frozenset((*BRAIN_CONTRASTS, "CT"))}
-"""Contrasts of which phantoms have images, by body; those of a plan with CT alone are chests."""
+
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError as the stage's kind of GAN does."""
+    _kind(plan).check(plan, stage)
 
 
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return what the stage's kind of GAN needs of phantoms."""
-    return phantom_gan.public(plan, stage, shared) if _known(plan) else {}
+    return phantom_gan.public(plan, stage, shared) if depicts(plan.data) else {}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    return phantom_gan.task(plan, stage, shared) if _known(plan) else dcgan.task(plan, stage, shared)
+    made: Adversarial = _kind(plan).task(plan, stage, shared)
+    return made
 
 
-def _known(plan: Plan) -> bool:
-    return any(name.split(" ")[0] in KNOWN[plan.data.body] for name in plan.data.contrasts)
+def _kind(plan: Plan) -> ModuleType:
+    return phantom_gan if depicts(plan.data) else dcgan

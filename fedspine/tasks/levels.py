@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fedspine.cohort.levels import VERTEBRAE
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
 from fedspine.errors import ConfigError
 from fedspine.evaluation.classification import binary_metrics, multiclass_metrics
 from fedspine.networks.chain import Found, found
@@ -20,7 +20,7 @@ from fedspine.networks.vertebrae import Finder, Levels, Reader
 from fedspine.phantom.levels import parse_levels
 from fedspine.strict import build
 from fedspine.tasks._slices import arranged
-from fedspine.tasks._task import Shared
+from fedspine.tasks._task import Shared, need_images
 from fedspine.tasks._vertebrae import (
     balanced,
     heat_loss,
@@ -242,8 +242,9 @@ def _shares(levels: Tensor, places: Tensor, seen: Found, side: int) -> Tensor:
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> FindLevels:
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
-    if not plan.data.contrasts:
-        raise ConfigError("levels need images", "a plan without contrasts", "name some")
+    need_images(plan, stage)
+    rule = f"layers of stage '{stage.name}' must be 1 or more"
+    demand(options.layers >= 1, rule, options.layers, "set context = false to judge each level by itself")
     if plan.data.body != "spine":
         raise ConfigError("levels need spines", f"a plan whose body is '{plan.data.body}'", "leave `body` out")
     first, last = parse_levels(plan.data.levels)

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from fedspine.atlas.anchors import phantoms
-from fedspine.config import Plan, Stage, demand
+from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.refiner import Refiner, rendered_otherwise
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, frame_of, need_phantoms, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
 from fedspine.tasks._task import Shared, need
 
-__all__ = ["DEFAULTS", "FromPhantoms", "Options", "public", "task"]
+__all__ = ["DEFAULTS", "FromPhantoms", "Options", "check", "public", "task"]
 
 DEFAULTS = {"latent": 8, "width": 8, "critic_width": 8, "batch": 8}
 
@@ -108,12 +108,8 @@ def slices_of(plan: Plan, frame: Frame, count: int, each: int = 1, purpose: int 
     """Return `each` slices, evenly taken, or the volume, of every one of `count` phantoms; images and masks in uint8.
 
     Of a phantom with a lesion these are slices that show it, and they may be fewer. `purpose` tells phantoms apart.
-
-    Raises:
-        ConfigError: if phantoms have none of the plan's contrasts.
     """
     samples = [s for p in phantoms(plan, count, purpose) if (s := real(p, frame, healthy=True)) is not None]
-    demand(bool(samples), "phantoms must have one of the plan's contrasts", "none", "use dcgan for such images")
     some = _joined([_chosen(sample, _evenly(len(sample), each)) for sample in samples])
     return replace(some, images=(SHADES * some.images).round().to(torch.uint8), masks=some.masks.to(torch.uint8))
 
@@ -132,16 +128,22 @@ def _joined(samples: Sequence[Sample]) -> Sample:
     return Sample(*(torch.cat([getattr(one, part.name) for one in samples]) for part in fields(Sample)))
 
 
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the stage cannot work; see `options_of` and `need_phantoms`."""
+    options_of(plan, stage, DEFAULTS)
+    need_phantoms(plan, stage)
+
+
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return the phantoms that travel."""
-    stock = slices_of(plan, frame_of(plan, options_of(stage, DEFAULTS)), TRAVELLING)
+    stock = slices_of(plan, frame_of(plan, options_of(plan, stage, DEFAULTS)), TRAVELLING)
     values = {"images": stock.images, "masks": stock.masks, "present": stock.present, "labels": stock.labels}
     return {f"{stage.name}.{key}": value for key, value in values.items()}
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options = options_of(stage, DEFAULTS)
+    options = options_of(plan, stage, DEFAULTS)
     frame = frame_of(plan, options)
     stock = Sample(*(need(shared, f"{stage.name}.{key}") for key in ("images", "masks", "present", "labels")))
     maker = FromPhantoms(frame, options, stock)

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from fedspine.atlas.anchors import on_grid, scanned
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.config import Plan, Stage
+from fedspine.config import Plan, Stage, demand
 from fedspine.evaluation.feature_space import FEATURES, embed
 from fedspine.harmony.features import features
 from fedspine.phantom.genome import CLASSES
 from fedspine.phantom.variation import Recipe, fresh, grown_from, recipe_of, varied
 from fedspine.strict import build
 from fedspine.tasks._population import children, kept, smoothed
-from fedspine.tasks._task import Outcome, Shared, Site, need
+from fedspine.tasks._task import Outcome, Shared, Site, need, need_images
 
 MEASURES = ()
 REPEATS = True
@@ -187,9 +187,29 @@ def _population(plan: Plan, recipes: Sequence[Recipe]) -> dict[str, Tensor]:
     }
 
 
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the stage cannot work."""
+    options_of(plan, stage)
+
+
+def options_of(plan: Plan, stage: Stage) -> Options:
+    """Return the stage's settings, checked."""
+    need_images(plan, stage)
+    where = f"options of stage '{stage.name}'"
+    options = build(Options, dict(stage.options), where)
+    least = len(CLASSES)  # one of every class to begin with
+    demand(
+        options.candidates >= least, f"candidates in {where} must be {least} or more", options.candidates, "raise it"
+    )
+    demand(options.nearest >= 1, f"nearest in {where} must be 1 or more", options.nearest, "raise it")
+    for name, value in (("elite", options.elite), ("change", options.change)):
+        demand(0 <= value <= 1, f"{name} in {where} must lie in [0, 1]", value, "write a number from 0 to 1")
+    return options
+
+
 def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Return the first candidates, every class as often, and the scale of each column among them."""
-    options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
+    options = options_of(plan, stage)
     random = np.random.default_rng([plan.seed, 11])
     state = _population(plan, [fresh(CLASSES[i % len(CLASSES)], random) for i in range(options.candidates)])
     count = state["known"].sum(0).clamp(min=1)
@@ -204,4 +224,4 @@ def public(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = N
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> PhantomVotes:
     """Return the task of `stage`."""
-    return PhantomVotes(plan, build(Options, dict(stage.options), f"options of stage '{stage.name}'"), shared)
+    return PhantomVotes(plan, options_of(plan, stage), shared)

@@ -20,7 +20,7 @@ from fedspine.networks.parts import chosen_parameters, prepared
 from fedspine.networks.unet import Shape, Unet
 from fedspine.strict import build
 from fedspine.tasks._slices import arranged, largest_parts, with_fewer_contrasts, with_fewer_slices
-from fedspine.tasks._task import Shared
+from fedspine.tasks._task import Shared, need_images
 
 TRAINS = PARTS
 
@@ -289,6 +289,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     """Return the task of `stage`."""
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     options.check()
+    need_images(plan, stage)
     data = plan.data
     made = Segment(len(data.contrasts), data.structures, data.size, options)
     made.shape().check(data.size)

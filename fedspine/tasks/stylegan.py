@@ -95,13 +95,13 @@ class FromStyles:
         return torch.where(coarse[:, :, None], both[:count, None], both[count:, None])
 
 
-def settings(stage: Stage) -> tuple[Options, Styles]:
+def settings(plan: Plan, stage: Stage) -> tuple[Options, Styles]:
     """Return the stage's settings, checked."""
     where = f"options of stage '{stage.name}'"
     own = {part.name for part in fields(Styles)}
     styles = build(Styles, {key: value for key, value in stage.options.items() if key in own}, where)
     rest = {key: value for key, value in stage.options.items() if key not in own}
-    options = options_of(replace(stage, options=rest), {})
+    options = options_of(plan, replace(stage, options=rest), {})
     flat = f"dimensions in {where} must be 2 for a stylegan"
     demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
     for name, value in (("mixing", styles.mixing), ("truncation", styles.truncation)):
@@ -111,12 +111,12 @@ def settings(stage: Stage) -> tuple[Options, Styles]:
 
 def check(plan: Plan, stage: Stage) -> None:
     """Raise ConfigError if a setting is unknown or out of range."""
-    settings(stage)
+    settings(plan, stage)
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options, styles = settings(stage)
+    options, styles = settings(plan, stage)
     frame = frame_of(plan, options)
     maker = FromStyles(frame, options, styles.mixing)
     return Adversarial(

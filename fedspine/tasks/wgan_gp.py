@@ -15,15 +15,20 @@ from fedspine.tasks._losses import WASSERSTEIN, gradient_penalty
 from fedspine.tasks._task import Shared
 from fedspine.tasks.dcgan import FromNoise
 
-__all__ = ["Options", "task"]
+__all__ = ["Options", "check", "task"]
 
 DEFAULTS = {"penalty": 10.0, "lazy": 1, "critic_steps": 5}
 """Of Gulrajani 2017."""
 
 
+def check(plan: Plan, stage: Stage) -> None:
+    """Raise ConfigError if the stage cannot work; see `options_of`."""
+    options_of(plan, stage, DEFAULTS)
+
+
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:
     """Return the task of `stage`."""
-    options = options_of(stage, DEFAULTS)
+    options = options_of(plan, stage, DEFAULTS)
     frame = frame_of(plan, options)
     return Adversarial(
         maker=FromNoise(frame, options),

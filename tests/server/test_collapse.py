@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.networks.dcgan import Gan
 from fedspine.tasks._adversarial import Adversarial, Maker
+from fedspine.tasks._checks import check_tasks
 from fedspine.tasks._sample import Sample
-from fedspine.tasks._task import make, public_values
+from fedspine.tasks._task import Trained, make, public_values
 from server.collapse import checked
 
 DATA = DataPlan(contrasts=("T1", "T2"), classes=("normal", "benign", "malignant"), size=32, slices=2)
@@ -85,9 +86,31 @@ def test_one_image_behind_many_masks_is_a_collapse(kind: str) -> None:
     task = make(plan, stage, public_values(plan, stage, {}))
     assert isinstance(task, Adversarial)
     model, draws = task.build(), torch.Generator().manual_seed(0)
-    assert replace(task, maker=OneImage(task.maker)).diversity(model, draws) < 0.05
+    found = replace(task, maker=OneImage(task.maker)).diversity(model, draws)
+    assert found is not None
+    assert found < 0.05
     if kind == "phantom_gan":  # which begins with phantoms as they are, and they differ as patients do
-        assert task.diversity(model, draws) > 0.75
+        own = task.diversity(model, draws)
+        assert own is not None
+        assert own > 0.75
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("dcgan", replace(DATA, structures=("muscle",))),
+        ("dcgan", replace(DATA, body="brain", contrasts=("STIR",))),
+        ("gan", replace(DATA, body="brain", contrasts=("STIR",))),
+    ],
+)
+def test_where_phantoms_show_nothing_of_the_kind_nobody_is_called_collapsed(kind: str, data: DataPlan) -> None:
+    stage = Stage(kind, kind, options=SMALL)
+    plan = Plan("p", data=data, stage=(stage,))
+    check_tasks(plan)
+    task = make(plan, stage, public_values(plan, stage, {}))
+    assert isinstance(task, Trained)
+    weights = dict(task.build().state_dict())
+    assert checked(task, weights, weights, torch.Generator()) is None
 
 
 def test_a_task_that_makes_nothing_is_not_asked() -> None:

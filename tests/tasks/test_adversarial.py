@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedspine.config import Plan, Stage
+from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.differentiable import KINDS, augmented
@@ -272,11 +272,27 @@ def test_volumes_of_fewer_slices_than_the_plans_are_no_error() -> None:
         ({"dimensions": 4}, "2 or 3"),
         ({"differentiable": ["color"]}, "colour"),
         ({"width": 6}, "multiples of 4"),
+        ({"critic_rate": -1.0}, "must be positive"),
+        ({"penalty": -5.0}, "0 or more"),
     ],
 )
-def test_settings_that_make_no_gan_are_one_sentence(options: dict[str, object], says: str) -> None:
-    stage = Stage("dcgan", "dcgan", options=options)
-    plan = Plan("p", data=DATA, stage=(stage,))
-    check_tasks(plan)
+@pytest.mark.parametrize("kind", [*KINDS_OF_GAN, "stylegan", "gan"])
+def test_settings_that_make_no_gan_are_one_sentence(kind: str, options: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        make(plan, stage, {})
+        check_tasks(Plan("p", data=DATA, stage=(Stage(kind, kind, options=options),)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "says"),
+    [
+        ("dcgan", replace(DATA, contrasts=()), "needs images"),
+        ("gan", replace(DATA, structures=("vertebra", "disc")), "with one mask; found 2 structures; use phantom_votes"),
+        ("phantom_gan", replace(DATA, body="brain", contrasts=("STIR",)), "use dcgan"),
+        ("conditional_gan", replace(DATA, body="brain", contrasts=("STIR",)), "use dcgan"),
+    ],
+)
+def test_data_of_which_a_gan_can_make_nothing_is_refused_before_anything_is_spent(
+    kind: str, data: DataPlan, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_tasks(Plan("p", data=data, stage=(Stage(kind, kind),)))
