@@ -46,6 +46,8 @@ def main() -> None:
     asked = _asked()
     if asked.data is None and asked.body != BODIES[0]:
         raise InputError("--body must be spine for phantom hospitals", asked.body, "name site folders with --data")
+    if min(asked.amounts) < 0:
+        raise InputError("--amounts must be 0 or more", "less", "write 0 for all patients of a site")
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     study = open_study(asked.data, asked.out, asked.generator, asked.body)

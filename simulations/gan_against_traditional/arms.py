@@ -90,8 +90,7 @@ class Study:
         assert isinstance(task, Trained)
         assert isinstance(task, Rated)
         public = self._public(plan, cell, sites, mark) if cell.arm in FED else ()
-        if cell.task == "segment":
-            public = stacked(public, SLICES)
+        public = stacked(public, SLICES, by_class=cell.task == "classify")
         model = train(task, plan, stage, sites, start(task, stage, public, cell.seed), seed=cell.seed).eval()
         found: dict[str, list[float]] = {}
         for site in self.sites:
@@ -142,16 +141,28 @@ def _thin(plan: Plan) -> Plan:
     return replace(plan, data=replace(plan.data, slices=SLICES))
 
 
-def stacked(made: Sequence[PatientTensors], slices: int) -> list[PatientTensors]:
+def stacked(made: Sequence[PatientTensors], slices: int, *, by_class: bool) -> list[PatientTensors]:
     """Return made patients of `slices` slices each, of as many made ones with one slice; volumes as they are.
 
-    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent,
-    and so is the class, for slices of several classes meet: only for tasks that do not ask for it.
+    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent.
+
+    Args:
+        made: with one slice, or volumes.
+        slices: of a patient.
+        by_class: whether only slices of one class meet, and keep it: for a task that asks for it, slices that are too
+            few to fill a patient are left out. Without, slices meet as they come, and have no class.
     """
     if any(len(one.images) > 1 for one in made):
         return list(made)
-    groups = [made[at : at + slices] for at in range(0, len(made), slices)]
-    return [_one_of(group) for group in groups]
+    meeting: dict[int, list[PatientTensors]] = {}
+    for one in made:
+        meeting.setdefault(one.label if by_class else -1, []).append(one)
+    return [
+        replace(_one_of(group), label=label)
+        for label, some in meeting.items()
+        for at in range(0, len(some), slices)
+        if len(group := some[at : at + slices]) == slices or not by_class
+    ]
 
 
 def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
@@ -159,7 +170,7 @@ def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
     images = torch.cat([one.images for one in group]) * present[:, None, None]
     masks = [one.mask for one in group if one.mask is not None]
     whole = torch.cat(masks) if masks else None
-    return replace(group[0], images=images, present=present, mask=whole, label=-1)
+    return replace(group[0], images=images, present=present, mask=whole)
 
 
 def network_stage(cell: Cell, rate: float) -> Stage:

@@ -86,6 +86,7 @@ def load_results(file: Path) -> dict[Cell, Result]:
 
 
 def add_result(file: Path, result: Result) -> None:
-    """Write one more line."""
+    """Write one more line, on a line of its own where the one before was cut off."""
+    before = file.read_text("utf-8") if file.exists() else ""
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(result)) + "\n")
+        lines.write("\n" * bool(before and before[-1] != "\n") + json.dumps(asdict(result)) + "\n")

@@ -57,14 +57,16 @@ def versus(results: Results, question: Question, arm: str, other: str = AGAINST)
     return compare(*pair) if both else None
 
 
-def best_local(results: Results, question: Question, arm: str) -> tuple[str, Estimate] | None:
-    """Return which hospital's own network does best on everybody's tested patients, and how well."""
+def best_local(
+    results: Results, question: Question, arm: str, seeds: Container[int] | None = None
+) -> tuple[str, Estimate] | None:
+    """Return which hospital's own network does best on everybody's tested patients, and how well; see `scores`."""
     metric = f"{TASKS[question[0]]} by "
-    some = next((r for c, r in results.items() if _asks(c, question) and (c.arm, c.regime) == (arm, "local")), None)
-    if some is None:
+    found = [result for seed, result in _by_seed(results, question, arm, "local") if seeds is None or seed in seeds]
+    if not found:
         return None
-    names = [key.removeprefix(metric) for key in some.scores if key.startswith(metric)]
-    means = {name: mean_of(together(scores(results, question, arm, "local", metric + name))) for name in names}
+    names = [key.removeprefix(metric) for key in found[0].scores if key.startswith(metric)]
+    means = {name: mean_of(together(scores(results, question, arm, "local", metric + name, seeds))) for name in names}
     best = max(means, key=lambda name: means[name].value)
     return best, means[best]
 
@@ -123,10 +125,10 @@ def _arms_table(results: Results, questions: Iterable[Question]) -> str:
 
 def _beside_table(results: Results, questions: Iterable[Question]) -> str:
     """Return the three regimes side by side, over the seeds of which pooled training was run."""
-    lines = ["\n| generator | real patients a site | arm | pooled | best local | federated |"]
-    lines.append("|" + "---|" * 6)
+    lines = ["\n| generator | epsilon | real patients a site | arm | pooled | best local | federated |"]
+    lines.append("|" + "---|" * 7)
     for question in questions:
-        task, amount, _, generator = question
+        task, amount, epsilon, generator = question
         for arm in ARMS:
             beside = {seed for seed, _ in _by_seed(results, question, arm, "pooled")}
             if not beside:
@@ -135,9 +137,10 @@ def _beside_table(results: Results, questions: Iterable[Question]) -> str:
                 _said(mean_of(together(scores(results, question, arm, regime, TASKS[task], beside))))
                 for regime in ("pooled", "federated")
             )
-            local = best_local(results, question, arm)
+            local = best_local(results, question, arm, beside)
             best = f"{_said(local[1])} ({local[0]})" if local else "-"
-            lines.append(f"| {generator} | {amount or 'all'} | {arm} | {pooled} | {best} | {federated} |")
+            row = [generator, _epsilon(epsilon), amount or "all", arm, pooled, best, federated]
+            lines.append("| " + " | ".join(map(str, row)) + " |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fedspine.cohort.tensors import PatientTensors
 from fedspine.config import DataPlan, Plan, Stage
 from fedspine.errors import InputError
+from fedspine.evaluation.bootstrap import Estimate
 from fedspine.evaluation.comparison import holm
 from fedspine.plans.default import phantom_data
 from fedspine.tasks import segment
@@ -51,6 +53,9 @@ def test_a_line_that_was_cut_off_is_run_again(tmp_path: Path) -> None:
         add_result(file, Result(replace(CELL, seed=seed), {"dice": {"a": [0.5]}}, 1.0))
     file.write_text(file.read_text()[:-20])
     assert list(load_results(file)) == [replace(CELL, seed=0)]
+    for seed in (1, 2):
+        add_result(file, Result(replace(CELL, seed=seed), {"dice": {"a": [0.5]}}, 1.0))
+    assert [cell.seed for cell in load_results(file)] == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +108,21 @@ def test_every_arm_runs_under_every_regime_and_the_report_shows_them_side_by_sid
     for line in file.read_text().splitlines():
         assert set(json.loads(line)) == {"cell", "scores", "seconds"}
     text = write_report(found, tmp_path).read_text()
-    for word in (*ARMS, "pooled", "best local", "worst site", "site-1", "site-2", "ε = 8"):
-        assert word in text
-    assert best_local(found, QUESTION, "gan") is not None
+    lines = text.splitlines()
+    for arm in ARMS:
+        tables = [scores(found, QUESTION, arm, regime, "dice") for regime in ("pooled", "federated")]
+        assert all(set(table) == {"site-1", "site-2"} for table in tables)
+        site, local = best_local(found, QUESTION, arm) or ("", mean_of(np.zeros((0, 0))))
+        told = [
+            f"{value.value:.3f} ({value.low:.3f}-{value.high:.3f})" for value in (*map(mean_over_sites, tables), local)
+        ]
+        assert f"| dcgan | none | 2 | {arm} | {told[0]} | {told[2]} ({site}) | {told[1]} |" in lines
+    assert sum(line.startswith("| dcgan | ε = 8 | 2 |") for line in lines) == 2 * (1 + len(ARMS))
     assert len(list(tmp_path.glob("*.svg"))) == 4
+
+
+def mean_over_sites(by_site: dict[str, NDArray[np.float64]]) -> Estimate:
+    return mean_of(together(by_site))
 
 
 def test_differences_are_paired_by_patient_and_seed() -> None:
@@ -146,8 +162,11 @@ def test_federated_stands_beside_pooled_over_the_same_seeds(tmp_path: Path) -> N
     for regime, seed, value in (("federated", 0, 0.5), ("federated", 1, 0.9), ("pooled", 0, 0.6)):
         cell = replace(CELL, regime=regime, seed=seed)
         results[cell] = Result(cell, {"dice": {"a": [value, value]}}, 1.0)
+    for seed, value in ((0, 0.7), (1, 0.1)):
+        cell = replace(CELL, regime="local", seed=seed)
+        results[cell] = Result(cell, {"dice by a": {"a": [value, value]}}, 1.0)
     lines = write_report(results, tmp_path).read_text().splitlines()
-    assert "| dcgan | 2 | none | 0.600 (0.600-0.600) | - | 0.500 (0.500-0.500) |" in lines
+    assert "| dcgan | none | 2 | none | 0.600 (0.600-0.600) | 0.700 (0.700-0.700) (a) | 0.500 (0.500-0.500) |" in lines
     assert next(line for line in lines if line.startswith("| dcgan | none | 2 | 2 |")), "two seeds were run"
     curves = (tmp_path / "segment-dcgan-by-amount.svg").read_text()
     assert "<!-- none -->" in curves
@@ -217,7 +236,7 @@ def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() 
         )
         for i in range(5)
     ]
-    first, second = arms.stacked(made, 3)
+    first, second = arms.stacked(made, 3, by_class=False)
     assert first.images[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert first.mask is not None
     assert first.mask[:, 0, 0, 0].tolist() == [0, 1, 0]
@@ -225,4 +244,6 @@ def test_made_slices_are_stacked_into_patients_of_as_many_slices_as_real_ones() 
     assert not bool(first.images[:, 1].any())
     assert len(second.images) == 2
     assert first.label == second.label == -1
-    assert arms.stacked([first], 3) == [first]
+    assert arms.stacked([first], 3, by_class=False) == [first]
+    alike = arms.stacked(made, 2, by_class=True)
+    assert [(one.label, one.images[:, 0, 0, 0].tolist()) for one in alike] == [(0, [0, 3]), (1, [1, 4])]
