@@ -25,6 +25,11 @@ def units() -> dict[str, float]:
     return dict.fromkeys(zeros(), UNIT)
 
 
+def totals(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return that errors are over patients whose score is told."""
+    return {"error": counts["scored"].sum()}
+
+
 def counted(better: int, error: float | None, half: float) -> dict[str, Tensor]:
     """Return one patient's counts, of norm 1 at most.
 

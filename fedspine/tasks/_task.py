@@ -150,6 +150,12 @@ class Scored(Protocol):
     def units(self) -> dict[str, float]:
         """Return what one patient adds to an entry of each count, so that patients can be told from noise."""
 
+    def totals(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return, of counts that sum a value from 0 to 1 a patient, how many patients each is over, in the same unit.
+
+        Of the same names and shapes as these counts, NaN for entries that count patients themselves; see `interval`.
+        """
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return this patient's counts, of joint norm at most 1."""
 

@@ -136,6 +136,10 @@ class Classify:
         """Return a patient's weight in the confusion table and in each of the histograms."""
         return {"confusion": CONFUSION, "scores": HISTOGRAM / math.sqrt(len(self.classes))}
 
+    def totals(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return nothing: all entries count patients."""
+        return {}
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm 1."""
         if patient.label < 0 or not patient.has_image:

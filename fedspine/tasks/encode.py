@@ -212,6 +212,10 @@ class Encode:
         """Return a patient's weight in each."""
         return _ranks.units()
 
+    def totals(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what errors are over; see `_ranks.totals`."""
+        return _ranks.totals(counts)
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm at most 1: how well the image finds its own omics among anchors."""
         assert isinstance(model, Towers)

@@ -53,7 +53,8 @@ class Evaluate:
 
     def _metrics(self, counts: Counts, patients: int, noise_sd: float) -> dict[str, dict[str, float | None]]:
         """Return each metric with its interval, or `None` where there is nobody to measure."""
-        found = interval(counts, self.scored.metrics, noise_sd=noise_sd, units=self.scored.units())
+        task = self.scored
+        found = interval(counts, task.metrics, noise_sd=noise_sd, units=task.units(), totals=task.totals)
         nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
         return found if patients else dict.fromkeys(found, nothing)
 

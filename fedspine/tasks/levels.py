@@ -172,6 +172,11 @@ class FindLevels:
         """Return the most that a patient adds to an entry."""
         return {"centres": CENTRES, "lesions": LESIONS, "confusion": CONFUSION}
 
+    def totals(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return that shares of levels are over patients whose levels are known."""
+        known = counts["centres"][:1]
+        return {"centres": torch.cat([torch.full_like(known, torch.nan), known.expand(3)])}
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, of norm 1 at most."""
         if not patient.has_image:

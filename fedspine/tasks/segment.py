@@ -221,6 +221,10 @@ class Segment:
         """Return a patient's weight: four entries of at most 1 for each structure, together of norm 1."""
         return dict.fromkeys(COUNTED, self._unit)
 
+    def totals(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return that Dice, IoU and distance are over patients who have the structure."""
+        return {key: counts["found"][:, 1].sum(-1) for key in COUNTED[1:]}
+
     def evaluate(self, model: nn.Module, patient: PatientTensors) -> dict[str, Tensor] | None:
         """Return one patient's counts, scaled to norm 1: Dice and IoU over the volume, the distance slice by slice."""
         if patient.mask is None or not patient.has_image:

@@ -85,3 +85,44 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_a_metric_drowned_in_noise_is_said_to_be_unknown() -> None:
     assert interval({"found": torch.tensor([0.0, 0.1])}, share, noise_sd=0.0)["recall"]["value"] is None
+
+
+def mean_value(counts: Counts) -> dict[str, float]:
+    patients = max(float(counts["patients"]), 0.0)
+    return {"mean": float(counts["sum"]) / patients if patients >= 0.5 else math.nan}
+
+
+def of_patients(counts: Counts) -> dict[str, torch.Tensor]:
+    return {"sum": counts["patients"]}
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_the_interval_of_a_mean_belongs_to_its_patients(noise: float) -> None:
+    random = np.random.default_rng(3)
+    covered, widths = 0, []
+    for trial in range(200):
+        values = random.beta(8, 2, 30)  # mean 0.8, as of Dice; deviation 0.12
+        released = {"patients": torch.tensor(30.0), "sum": torch.tensor(values.sum())}
+        released = {key: value + float(random.normal(0, noise)) for key, value in released.items()}
+        found = interval(released, mean_value, noise_sd=noise, totals=of_patients, seed=trial)["mean"]
+        assert found["low"] is not None
+        assert found["high"] is not None
+        covered += found["low"] <= 0.8 <= found["high"]
+        widths.append(found["high"] - found["low"])
+    assert covered >= 0.93 * 200
+    if not noise:  # as patients of 0 or 1 spread, 0.073; sum and patients drawn apart would give 0.24
+        assert 3.4 * 0.073 < np.mean(widths) < 4.4 * 0.073
+
+
+def test_entries_that_count_patients_among_sums_are_drawn_as_counts() -> None:
+    def first(counts: Counts) -> dict[str, float]:
+        known, close = counts["centres"].tolist()
+        return {"known": known, "share": close / known if known else math.nan}
+
+    def totals(counts: Counts) -> dict[str, torch.Tensor]:
+        return {"centres": torch.stack([torch.tensor(math.nan, dtype=torch.float64), counts["centres"][0]])}
+
+    found = interval({"centres": torch.tensor([12.0, 12.0])}, first, noise_sd=0.0, totals=totals)
+    assert (found["share"]["low"], found["share"]["high"]) == (1.0, 1.0)
+    assert found["known"]["low"] is not None
+    assert 4 <= found["known"]["low"] <= 7

@@ -80,6 +80,22 @@ def test_counts_have_norm_one_at_most_so_that_clipping_changes_nothing(house: Ho
         assert torch.cat([value.flatten() for value in term.values()]).norm() <= 1 + 1e-5
 
 
+@pytest.mark.parametrize("stage", ["segment", "classify", "encode", "levels"])
+def test_a_sum_of_values_is_never_more_than_the_patients_that_it_is_said_to_be_over(house: House, stage: str) -> None:
+    task = house.tasks[stage]
+    patients = [random_patient(torch.Generator().manual_seed(seed), complete=True) for seed in range(5)]
+    measured: list[dict[str, Tensor]] = [
+        term
+        for patient in patients
+        if (term := task.evaluate(task.build(), patient)) is not None  # type: ignore[union-attr]
+    ]
+    counts = {key: torch.stack([term[key] for term in measured]).sum(0) for key in measured[0]}
+    for key, over in task.totals(counts).items():  # type: ignore[union-attr]
+        assert over.shape == counts[key].shape
+        assert bool((over[~over.isnan()] > 0).all())
+        assert bool((counts[key][~over.isnan()] <= over[~over.isnan()] + 1e-6).all())
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_patient_with_nothing_is_no_error(house: House, stage: str) -> None:
     size, contrasts = house.plan.data.size, len(house.plan.data.contrasts)
