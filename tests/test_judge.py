@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from client import hospital
+from fedspine.cohort.site import load_cohort
 from fedspine.cohort.tensors import PatientTensors
-from fedspine.commands import references, stressed
+from fedspine.commands import audited, references, stressed
 from fedspine.config import HELD_OUT, TRAIN, Plan, load_plan
 from fedspine.evaluation.sheet import FORMAT
 from fedspine.phantom.writer import write_consortium
@@ -101,6 +103,34 @@ def test_real_patients_enter_by_their_folds_and_nothing_of_one_of_them_is_writte
     assert "stays where they are" in page
     names = [line.split(",")[0] for line in (tmp_path / "sites/site-1/patients.csv").read_text().splitlines()[1:]]
     assert not any(name in text or name in page for name in names)
+
+
+def test_real_patients_are_harmonised_as_the_networks_met_them(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_consortium(tmp_path / "sites", sites=2, patients=5, shape=(3, 32, 32))
+    plan, asked = load_plan(PLAN), list[bool]()
+
+    def marked(patient: PatientTensors, shared: object, maps: object) -> PatientTensors:
+        asked.append(patient.has_image)
+        return replace(patient, images=patient.images + 5)
+
+    monkeypatch.setattr(audited, "harmonised", marked)
+    found = references.references(run_folder, plan, tmp_path / "sites")
+    assert len(found.trained) + len(found.held_out) == len(asked) == 10
+    assert all(float(one.images.min()) >= 5 for one in (*found.trained, *found.held_out))
+
+
+def test_folders_whose_key_cannot_be_kept_are_refused_in_one_sentence(
+    fedspine: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_consortium(tmp_path / "sites", sites=2, patients=5, shape=(3, 32, 32))
+    monkeypatch.setattr(
+        hospital, "load_cohort", lambda *args, **more: replace(load_cohort(*args, **more), key_kept=False)
+    )
+    code, _, err = fedspine("sheet", run_folder, "--data", tmp_path / "sites")
+    assert code == 2
+    assert "who trained cannot be told" in err
 
 
 def test_a_generator_that_makes_no_lesion_is_named_and_the_others_are_judged(

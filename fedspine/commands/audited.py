@@ -12,7 +12,7 @@ from fedspine.audit.subject import SiteRecord, Subject
 from fedspine.cohort.prepared import Lazily, mapped
 from fedspine.cohort.site import ROOM
 from fedspine.config import Plan
-from fedspine.errors import InputError
+from fedspine.errors import InputError, Refused
 from fedspine.harmony.apply import harmonised
 from fedspine.tasks._task import Shared
 from server.finished import Finished, read_finished
@@ -27,7 +27,8 @@ def subject_of(run: Path, data: Path | None, seed: int = 0) -> Subject:
         seed: of what is random in the audit.
 
     Raises:
-        InputError: if the run has not come to its end, or `data` holds no site folder.
+        InputError: if the run has not come to its end, `data` holds no site folder, or a site's patients cannot be
+            divided as the run divided them.
     """
     finished = read_finished(run)
     simulated = bool(record(run).get("simulation", (run / "sites").is_dir()))
@@ -68,8 +69,11 @@ def _record(run: Path, finished: Finished, name: str, folder: Path | None, simul
 
 def _patients(hospital: Hospital, plan: Plan, shared: Shared) -> Mapping[str, Lazily]:
     """Return the site's patients by fold, as the last stages saw them."""
+    try:
+        folds = hospital.patients(plan)
+    except Refused:
+        rule = "a site's key must be kept, or who trained cannot be told"
+        remedy = "let the folder be written to, or name the run where it was used"
+        raise InputError(rule, "a new one", remedy) from None
     maps = maps_of(hospital, plan, shared)
-    return {
-        fold: mapped(members, lambda patient: harmonised(patient, shared, maps))
-        for fold, members in hospital.patients(plan).items()
-    }
+    return {fold: mapped(members, lambda patient: harmonised(patient, shared, maps)) for fold, members in folds.items()}
