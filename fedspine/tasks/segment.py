@@ -64,7 +64,7 @@ class Options:
     unshuffle: int = 1
     deep_supervision: int = 0
     presence: str = "planes"
-    dropped: float = 0.0
+    dropped: float = 0.1
     sampled_slices: int = 0
     loss: str = "dice and cross-entropy"
     mirrored: bool = False

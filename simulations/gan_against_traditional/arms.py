@@ -39,7 +39,13 @@ RATE, BEGUN = 5e-3, 2e-3
 """Learning rates: of arms that only see patients; of steps on made patients and of those that follow them. Both were
 tried in `traditional` and in `both`, on gliomas with seed 0; each of the two does best with its own."""
 
-UNET = {"features": [16, 32, 64, 64], "unshuffle": 2, "sampled_slices": SLICES, "precision": "bfloat16"}
+UNET = {
+    "features": [16, 32, 64, 64],
+    "unshuffle": 2,
+    "dropped": 0.0,
+    "sampled_slices": SLICES,
+    "precision": "bfloat16",
+}
 """Quick for its size: see decision 16."""
 
 DELTA = 1e-5
