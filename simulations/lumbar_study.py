@@ -167,7 +167,7 @@ def plan_of(part: str, size: int, steps: int, rate: float, *, unshuffle: int = 2
     options = (
         {"judged": False}
         if part == "levels"
-        else {"features": [16, 32, 64, 96, 128], "unshuffle": unshuffle, "precision": "bfloat16"}
+        else {"features": [16, 32, 64, 96, 128], "unshuffle": unshuffle, "dropped": 0.0, "precision": "bfloat16"}
     )
     stage = Stage(
         "levels" if part == "levels" else "segment",
