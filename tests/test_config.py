@@ -90,6 +90,7 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ("[stage.options]\nfeaturs = [8]\n", "did you mean 'features'?"),
         ('of = "other"\n', "must name an earlier stage"),
         ('[[stage]]\ntask = "gan"\ntrained = "adapters"\n', "must be a part that its network has"),
+        ('[[stage]]\ntask = "stylegan"\ntrained = "norms and head"\n', "must be a part that its network has"),
         ('[[stage]]\ntask = "levels"\ntrained = "adapters"\n', "must be a part that its network has"),
         ('[[stage]]\ntask = "encode"\ntrained = "head"\n', "must be a part that its network has"),
         ('[[stage]]\ntask = "tokens"\nof = "segment"\n', "of kind encode"),

@@ -28,6 +28,9 @@ from fedspine.tasks._task import Shared
 
 __all__ = ["FromStyles", "Options", "Styles", "check", "task"]
 
+TRAINS = ("all", "head")
+"""This critic has no normalisation whose weights could be trained."""
+
 CROWD = 512
 """Styles whose mean is taken, anew at every use."""
 
