@@ -20,11 +20,12 @@ from fedspine.config import Plan, Stage
 from fedspine.errors import ConfigError
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._rounds import pretrain, teach
+from fedspine.tasks._slices import stacked
 from fedspine.tasks._task import Generative, Trained, freezes, rebuilt
 from server.vault import Progress
 
 PRETRAIN_PHANTOMS = 160
-"""Public phantoms that a stage's pre-training and public steps draw from, and made patients as many."""
+"""Public phantoms that a stage's pre-training and public steps draw from, and made patients about as many."""
 
 ENOUGH = 0.5
 """Share of the network's weights that a file to start from must fill; with less, it is another network's."""
@@ -115,7 +116,7 @@ def fill(model: nn.Module, found: Mapping[str, Tensor], stage: Stage) -> float:
 
 
 def teachers(plan: Plan, stage: Stage, progress: Progress) -> list[PatientTensors]:
-    """Return whom pre-training and public steps use: phantoms, and as many made patients where it names their maker."""
+    """Return whom pre-training and public steps use: phantoms, and about as many made patients if it names a maker."""
     if not (stage.public_steps or (stage.pretrain_steps and progress.round == 0)):
         return []
     patients = phantoms(plan, PRETRAIN_PHANTOMS, purpose=1)
@@ -143,8 +144,15 @@ def public_steps(
 
 
 def made(plan: Plan, stage: Stage, progress: Progress, count: int) -> list[PatientTensors]:
-    """Return `count` patients made by the stage that `synthetic` names; the same at every round."""
+    """Return about `count` patients made by the stage that `synthetic` names; the same at every start.
+
+    Of a maker of single slices, as many as a patient of the plan has become one, all of one class: a network that
+    judges a patient from all slices would otherwise meet half of its teachers with one slice.
+    """
     source = plan.find(stage.synthetic)
     task, model = rebuilt(plan, source, progress.shared, progress.models)
     assert isinstance(task, Generative), "the plan was checked"
-    return task.synthetic(model, count, public_generator(plan.seed, "made", source.name))
+    (one,) = task.synthetic(model, 1, public_generator(plan.seed, "made", source.name))
+    images = count * (plan.data.slices if len(one.images) == 1 else 1)
+    every = task.synthetic(model, images, public_generator(plan.seed, "made", source.name))
+    return stacked(every, plan.data.slices, by_class=True)

@@ -1,7 +1,8 @@
-"""A patient's slices as a network's input, fewer of them or of the contrasts in a step, and what is kept of a mask."""
+"""A patient's slices as a network's input, fewer of them or of the contrasts in a step, made ones joined, and masks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -74,6 +75,38 @@ def with_fewer_slices(patient: PatientTensors, count: int, draws: torch.Generato
         half = (count + 1) // 2
         chosen = torch.cat([first[(random[:half] * len(first)).long()], (random[half:count] * total).long()])
     return patient.with_images(patient.images[chosen], patient.mask[chosen])
+
+
+def stacked(made: Sequence[PatientTensors], slices: int, *, by_class: bool) -> list[PatientTensors]:
+    """Return made patients of `slices` slices each, of as many made ones with one slice; volumes as they are.
+
+    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent.
+
+    Args:
+        made: with one slice, or volumes.
+        slices: of a patient.
+        by_class: whether only slices of one class meet, and keep it: for a task that asks for it, slices that are too
+            few to fill a patient are left out. Without, slices meet as they come, and have no class.
+    """
+    if any(len(one.images) > 1 for one in made):
+        return list(made)
+    meeting: dict[int, list[PatientTensors]] = {}
+    for one in made:
+        meeting.setdefault(one.label if by_class else -1, []).append(one)
+    return [
+        replace(_one_of(group), label=label)
+        for label, some in meeting.items()
+        for at in range(0, len(some), slices)
+        if len(group := some[at : at + slices]) == slices or not by_class
+    ]
+
+
+def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
+    present = torch.stack([one.present for one in group]).amin(0)
+    images = torch.cat([one.images for one in group]) * present[:, None, None]
+    masks = [one.mask for one in group if one.mask is not None]
+    whole = torch.cat(masks) if masks else None
+    return replace(group[0], images=images, present=present, mask=whole)
 
 
 def largest_parts(masks: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from fedspine.config import Plan, PrivacyPlan, Stage
 from fedspine.privacy.calibrate import calibrate
 from fedspine.privacy.patient_sum import public_generator
 from fedspine.tasks._federation import Weights, start, train
+from fedspine.tasks._slices import stacked
 from fedspine.tasks._task import Generative, Rated, Trained, make, public_values
 from simulations.gan_against_traditional.cells import CONTROL, TASKS, Cell
 from simulations.gan_against_traditional.data import StudySite
@@ -145,38 +146,6 @@ class Study:
 def _thin(plan: Plan) -> Plan:
     """Return the plan for phantoms of as many slices as a step takes of a patient."""
     return replace(plan, data=replace(plan.data, slices=SLICES))
-
-
-def stacked(made: Sequence[PatientTensors], slices: int, *, by_class: bool) -> list[PatientTensors]:
-    """Return made patients of `slices` slices each, of as many made ones with one slice; volumes as they are.
-
-    A step on made patients then sees as many slices as one on real ones. A contrast that one of them lacks is absent.
-
-    Args:
-        made: with one slice, or volumes.
-        slices: of a patient.
-        by_class: whether only slices of one class meet, and keep it: for a task that asks for it, slices that are too
-            few to fill a patient are left out. Without, slices meet as they come, and have no class.
-    """
-    if any(len(one.images) > 1 for one in made):
-        return list(made)
-    meeting: dict[int, list[PatientTensors]] = {}
-    for one in made:
-        meeting.setdefault(one.label if by_class else -1, []).append(one)
-    return [
-        replace(_one_of(group), label=label)
-        for label, some in meeting.items()
-        for at in range(0, len(some), slices)
-        if len(group := some[at : at + slices]) == slices or not by_class
-    ]
-
-
-def _one_of(group: Sequence[PatientTensors]) -> PatientTensors:
-    present = torch.stack([one.present for one in group]).amin(0)
-    images = torch.cat([one.images for one in group]) * present[:, None, None]
-    masks = [one.mask for one in group if one.mask is not None]
-    whole = torch.cat(masks) if masks else None
-    return replace(group[0], images=images, present=present, mask=whole)
 
 
 def network_stage(cell: Cell, rate: float) -> Stage:

@@ -71,14 +71,20 @@ batch = 2
 
 
 def test_pretraining_sees_phantoms_and_as_many_made_patients(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+    seen: list[list[int]] = []
     monkeypatch.setattr(starting, "PRETRAIN_PHANTOMS", 4)
-    monkeypatch.setattr(starting, "pretrain", lambda task, model, patients, *rest: seen.append(len(patients)))
+    monkeypatch.setattr(
+        starting, "pretrain", lambda task, model, patients, *rest: seen.append([len(p.images) for p in patients])
+    )
     with_gan = TINY.replace("pretrain_steps = 2", "pretrain_steps = 2\nsynthetic = 'gan'")
     head, tail = with_gan.split('[[stage]]\ntask = "segment"')
     simulate(opened(tiny_plan(f'{head}{GAN}[[stage]]\ntask = "segment"{tail}')), Silent())
     simulate(opened(tiny_plan(), out="phantoms"), Silent())
-    assert seen == [8, 4]
+    (both, alone), slices = seen, tiny_plan().data.slices
+    assert alone == [slices] * 4
+    assert both[:4] == alone
+    assert set(both[4:]) == {slices}, "made slices are patients of as many slices"
+    assert 2 <= len(both[4:]) <= 4, "as many but for slices that are too few of their class to fill a patient"
 
 
 def test_a_stage_starts_from_the_weights_of_another_run(opened: Opened, tmp_path: Path) -> None:
