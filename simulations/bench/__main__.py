@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ TABLE = Path(__file__).parents[2] / "docs" / "reference" / "benchmarks.md"
 
 DRAWINGS = ("draw", "draw_series")
 """What only writes files for the others."""
+
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""What makes glibc give every larger block back at once (`mallopt(3)`). Otherwise it keeps what it may need again, and
+the peak of one and the same step lies anywhere between 21 and 58 MB. Steps take twice as long under it."""
 
 Row = dict[str, float]
 
@@ -48,13 +52,16 @@ def main() -> None:
 
 
 def _task_costs() -> dict[str, dict[str, list[Row]]]:
-    """Return, for every task that trains, what its steps of both `KINDS` took."""
+    """Return, for every task that trains, what its steps of both `KINDS` took: time, and apart from it memory."""
     costs = {}
     for task in trained_tasks():
         rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
         for _ in range(REPEATS):
             for kind in KINDS:
                 rows[kind].append(_printed([sys.executable, "-m", "simulations.bench.tasks", task, kind]))
+        for kind in KINDS:
+            held = _printed([sys.executable, "-m", "simulations.bench.tasks", task, kind], EXACT)["peak_mb"]
+            rows[kind] = [{**row, "peak_mb": held} for row in rows[kind]]
         costs[task] = rows
         print(task, rows, flush=True)
     return costs
@@ -65,8 +72,8 @@ def _child(name: str, *arguments: str) -> Row:
     return _printed([sys.executable, "-m", "simulations.bench.children", name, *arguments])
 
 
-def _printed(command: list[str]) -> Row:
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+def _printed(command: list[str], also: Mapping[str, str] | None = None) -> Row:
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **(also or {})})
     result: Row = json.loads(finished.stdout.strip().splitlines()[-1])
     return result
 
@@ -174,6 +181,7 @@ stands in `simulations/bench/children.py`.
 
 A private step over a plain one that does the same work, every task with its default network at 64², six phantoms of
 six slices (`simulations/bench/tasks.py`); asked: at most 1.2x time and 1.0x memory.
+Memory is measured in runs of its own, in which the C library gives back at once what it is given.
 
 | task | time | peak memory | private / plain, MB beyond the idle process |
 |---|---|---|---|
