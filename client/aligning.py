@@ -6,6 +6,7 @@ later stays a function of that patient alone. It takes some seconds a scanner an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -64,10 +65,11 @@ def maps_of(hospital: Hospital, plan: Plan, shared: Mapping[str, Tensor]) -> Map
         except (OSError, SafetensorError):
             noise = float(shared["align.noise"])
             found[number] = alignment_of(released, count, times, field_tesla, material(plan), noise)
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}")
-            save_file({key: value.contiguous() for key, value in found[number].items()}, partial)
-            os.replace(partial, file)
+            with contextlib.suppress(OSError, SafetensorError):  # kept only where there is a place for it
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                partial = file.with_suffix(f".{os.getpid()}")
+                save_file({key: value.contiguous() for key, value in found[number].items()}, partial)
+                os.replace(partial, file)
     return found
 
 

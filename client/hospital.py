@@ -5,6 +5,7 @@ All of it lies on the hospital's disk: a deployed Flower starts a process per me
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -209,7 +210,7 @@ class Hospital:
         """Write down what went wrong, for the hospital alone: kind and place in the program, never a foreign text.
 
         The text of an exception from a library may quote a path or a header, so it is not kept; fedspine's own errors
-        are made of rule, finding and remedy and are.
+        are made of rule, finding and remedy and are. Where nothing can be written, nothing is.
         """
         frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)][-6:]
         line: dict[str, Any] = {
@@ -221,10 +222,11 @@ class Hospital:
         }
         if isinstance(error, FedspineError):
             line["text"] = str(error)[:LONGEST_TEXT]
-        self.state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.state / "errors.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with contextlib.suppress(OSError):
+            self.state.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.state / "errors.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 MOST_PREPARED = 64

@@ -273,9 +273,6 @@ def _check_learning(stage: Stage, earlier: Mapping[str, Stage], where: str) -> N
     demand(0 <= stage.average < 1, f"average of {where} must lie in [0, 1)", stage.average, "mend it")
     makes = not stage.synthetic or stage.synthetic in earlier
     demand(makes, f"synthetic of {where} must name an earlier stage", f"'{stage.synthetic}'", "name one")
-    used = not stage.synthetic or stage.pretrain_steps + stage.public_steps > 0
-    rule = f"synthetic of {where} is for pretrain_steps or public_steps"
-    demand(used, rule, "neither of them", "say how many steps made patients are for")
     inside = not Path(stage.initial).is_absolute() and ".." not in Path(stage.initial).parts
     rule = f"initial of {where} must be a path below the plan's folder"
     demand(inside, rule, "another place", "copy the weights beside the plan")

@@ -27,6 +27,9 @@ from server.vault import Progress
 PRETRAIN_PHANTOMS = 160
 """Public phantoms that a stage's pre-training and public steps draw from, and made patients about as many."""
 
+MADE_SLICES = 4
+"""Slices of a made patient at most, where slices are made one by one."""
+
 ENOUGH = 0.5
 """Share of the network's weights that a file to start from must fill; with less, it is another network's."""
 
@@ -146,13 +149,14 @@ def public_steps(
 def made(plan: Plan, stage: Stage, progress: Progress, count: int) -> list[PatientTensors]:
     """Return about `count` patients made by the stage that `synthetic` names; the same at every start.
 
-    Of a maker of single slices, as many as a patient of the plan has become one, all of one class: a network that
-    judges a patient from all slices would otherwise meet half of its teachers with one slice.
+    Of a maker of single slices, `MADE_SLICES` of one class become one: a network that judges a patient from all slices
+    would otherwise meet half of its teachers with one. They are made in parts, for a generator that makes all at
+    once needs gigabytes.
     """
     source = plan.find(stage.synthetic)
     task, model = rebuilt(plan, source, progress.shared, progress.models)
     assert isinstance(task, Generative), "the plan was checked"
     (one,) = task.synthetic(model, 1, public_generator(plan.seed, "made", source.name))
-    images = count * (plan.data.slices if len(one.images) == 1 else 1)
-    every = task.synthetic(model, images, public_generator(plan.seed, "made", source.name))
-    return stacked(every, plan.data.slices, by_class=True)
+    each = min(plan.data.slices, MADE_SLICES) if len(one.images) == 1 else 1
+    parts = (task.synthetic(model, count, public_generator(plan.seed, "made", source.name, i)) for i in range(each))
+    return stacked([patient for part in parts for patient in part], each, by_class=True)

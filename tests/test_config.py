@@ -67,7 +67,6 @@ def test_names_are_filled_in_and_dashes_are_as_good_as_underscores() -> None:
         (MINIMAL + "server_rate = 0.0\n", "server_rate"),
         (MINIMAL + "average = 1.0\n", "average"),
         (MINIMAL + 'synthetic = "nobody"\n', "must name an earlier stage"),
-        (MINIMAL + '[[stage]]\ntask = "classify"\nsynthetic = "segment"\n', "for pretrain_steps or public_steps"),
         (MINIMAL + 'initial = "../other.safetensors"\n', "below the plan's folder"),
         (MINIMAL + 'initial = "/other.safetensors"\n', "below the plan's folder"),
         (MINIMAL + '[[stage]]\ntask = "segment"\n', "stage names must differ"),
@@ -97,6 +96,10 @@ def test_a_bad_plan_is_one_sentence_with_a_remedy(text: str, said: str) -> None:
         ('[[stage]]\ntask = "evaluate"\nof = "segment"\n[stage.options]\nx = 1\n', "must have no options"),
         ('[[stage]]\ntask = "harmonise"\nsample_rate = 0.1\n', "measures every patient once a round"),
         ('[[stage]]\ntask = "harmonise"\nclip = 0.5\n', "measures every patient once a round"),
+        (
+            '[data]\ncontrasts = ["T1"]\n[[stage]]\ntask = "gan"\n[[stage]]\ntask = "classify"\nsynthetic = "gan"\n',
+            "for pretrain_steps or public_steps",
+        ),
         ('[[stage]]\ntask = "harmonise"\nviews = 4\n', "trains nothing, so it must have no views"),
         ('[[stage]]\ntask = "evaluate"\nof = "segment"\npretrain_steps = 9\n', "must have no pretrain_steps"),
         ('[data]\ncontrasts = ["T1"]\n[[stage]]\ntask = "phantom_votes"\n[stage.options]\nnearest = 0\n', "nearest"),

@@ -121,6 +121,16 @@ def test_real_patients_are_harmonised_as_the_networks_met_them(
     assert all(float(one.images.min()) >= 5 for one in (*found.trained, *found.held_out))
 
 
+def test_a_folder_of_another_name_than_its_site_had_is_refused(
+    fedspine: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_consortium(tmp_path / "sites", sites=2, patients=5, shape=(3, 32, 32))
+    monkeypatch.setattr(audited, "record", lambda run: {"sites": {"Graz": {}, "site-1": {}}})
+    code, _, err = fedspine("sheet", run_folder, "--data", tmp_path / "sites")
+    assert code == 2
+    assert "the run had: Graz, site-1" in err
+
+
 def test_folders_whose_key_cannot_be_kept_are_refused_in_one_sentence(
     fedspine: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

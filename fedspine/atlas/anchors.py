@@ -23,12 +23,13 @@ from fedspine.phantom.brain.look import BRAIN_CONTRASTS
 from fedspine.phantom.genome import CLASSES, OMICS_COLUMNS
 from fedspine.phantom.public import public_patients
 from fedspine.phantom.scanner import EVERY_CONTRAST
+from fedspine.phantom.structures import STRUCTURES
 
 COUNT = 120
 """Anchors of a plan."""
 
 
-def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
+def phantoms(plan: Plan, count: int, purpose: int, *, once: bool = False) -> list[PatientTensors]:
     """Return public phantoms on the plan's grid.
 
     Omics columns that phantoms do not know are drawn from a standard normal (in the units of `PatientTensors.omics`),
@@ -38,8 +39,9 @@ def phantoms(plan: Plan, count: int, purpose: int) -> list[PatientTensors]:
         plan: contrasts, classes, omics, grid and seed.
         count: how many.
         purpose: tells draws apart: 0 anchors, 1 pre-training, 2 examples for the report.
+        once: whether nobody will ask for them again, so that they are not kept in memory.
     """
-    return on_grid(plan, drawn(plan, count, purpose), purpose)
+    return on_grid(plan, drawn(plan, count, purpose, once=once), purpose)
 
 
 def on_grid(plan: Plan, patients: Sequence[Patient], purpose: int) -> list[PatientTensors]:
@@ -104,12 +106,13 @@ def prior(plan: Plan) -> dict[str, Tensor]:
     return {"prior.mean": torch.where(count > 1, mean, torch.zeros_like(mean)), "prior.deviation": deviation}
 
 
-def drawn(plan: Plan, count: int, purpose: int) -> tuple[Patient, ...]:
+def drawn(plan: Plan, count: int, purpose: int, *, once: bool = False) -> tuple[Patient, ...]:
     """Return public phantoms with their own classes and omics, each with the resolution of the plan's grid."""
     data = plan.data
     shape = (data.slices, data.size, data.size)
     seed, contrasts = 1000 * plan.seed + purpose, scanned(data.contrasts)
-    return _public(count, seed, contrasts, shape, data.levels, data.structures, data.body)
+    draw = _public.__wrapped__ if once else _public
+    return draw(count, seed, contrasts, shape, data.levels, data.structures, data.body)
 
 
 def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,9 +121,15 @@ def scanned(contrasts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def depicts(data: DataPlan) -> bool:
-    """Return whether phantoms have images of one of the plan's contrasts; those of a plan with CT alone are chests."""
-    known = BRAIN_CONTRASTS if data.body == "brain" else EVERY_CONTRAST
-    return any(name in (*known, "CT") for name in scanned(data.contrasts))
+    """Return whether phantoms have images of one of the plan's contrasts, and masks of its structures.
+
+    Those of a plan with CT alone are chests; they, and heads, know no structure but the lesion.
+    """
+    names = scanned(data.contrasts)
+    chests = bool(names) and set(names) == {"CT"}
+    contrasts = ("CT",) if chests else BRAIN_CONTRASTS if data.body == "brain" else EVERY_CONTRAST
+    structures = ("lesion",) if chests or data.body == "brain" else tuple(STRUCTURES)
+    return bool(set(names) & set(contrasts)) and set(data.structures) <= set(structures)
 
 
 @lru_cache(maxsize=4)

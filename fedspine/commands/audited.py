@@ -27,8 +27,8 @@ def subject_of(run: Path, data: Path | None, seed: int = 0) -> Subject:
         seed: of what is random in the audit.
 
     Raises:
-        InputError: if the run has not come to its end, `data` holds no site folder, or a site's patients cannot be
-            divided as the run divided them.
+        InputError: if the run has not come to its end, `data` holds no site folder or one that has not its name in the
+            run, or a site's patients cannot be divided as the run divided them.
     """
     finished = read_finished(run)
     simulated = bool(record(run).get("simulation", (run / "sites").is_dir()))
@@ -37,6 +37,10 @@ def subject_of(run: Path, data: Path | None, seed: int = 0) -> Subject:
     folders = {} if place is None else {folder.resolve().name: folder.resolve() for folder in _site_folders(place)}
     if data is not None and not folders:
         raise InputError("--data must be a site folder or a folder of them", "none", "name the place")
+    known: Mapping[str, object] = record(run).get("sites", {})
+    if data is not None and known and not folders.keys() <= known.keys():
+        rule = "a site folder must have the name that its site had in the run, or it is not harmonised as then"
+        raise InputError(rule, "another name", f"rename or link it; the run had: {', '.join(sorted(known))}")
     names = sorted({*folders, *(state.name for state in _states(run))} if data is None else folders)
     sites = tuple(_record(run, finished, name, folders.get(name), simulated) for name in names)
     return Subject(run, finished.plan, finished.progress.shared, finished.progress.models, sites, simulated, seed)

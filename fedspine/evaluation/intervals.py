@@ -30,8 +30,9 @@ def interval(
     patients and the noise. A metric that is undefined in the release or in over half of the draws is `None`.
 
     A sum of a value from 0 to 1 a patient, such as of Dice, belongs to the patients that it is over: it is drawn for as
-    many as were drawn, binomially with their mean. How the value spreads is not released, and of all values of one mean
-    in [0, 1] those that are 0 or 1 spread most (Bhatia and Davis 2000): an interval is too wide rather than too narrow.
+    many as were drawn, their mean as of values that are 0 or 1 (Jeffreys' Beta distribution, which spreads at 0 and 1
+    too). How a value really spreads is not released; of all of one mean in [0, 1] those spread most (Bhatia and Davis
+    2000), so an interval is rather too wide.
 
     Args:
         counts: summed counts.
@@ -79,8 +80,9 @@ def _redrawn(
     for key, patients in over.items():
         share = (floored[key] / patients.clamp(min=1e-9)).clamp(0, 1).nan_to_num(0.0)
         unit = units.get(key, 1.0)
-        tries = (again[key].nan_to_num(0.0) / unit).round().long()
-        sums = unit * torch.from_numpy(np.asarray(random.binomial(tries.numpy(), share.numpy()), dtype=np.float64))
+        tries = (again[key].nan_to_num(0.0) / unit).numpy()
+        means = random.beta(share.numpy() * tries + 0.5, (1 - share.numpy()) * tries + 0.5)
+        sums = unit * torch.from_numpy(np.asarray(tries * means, dtype=np.float64))
         drawn[key] = torch.where(patients.isnan(), drawn[key], sums)
     return drawn
 

@@ -262,7 +262,7 @@ def options_of(plan: Plan, stage: Stage, defaults: Mapping[str, object]) -> Opti
     """
     need_images(plan, stage)
     several, masks = plan.data.structures, f"stage '{stage.name}' makes images with one mask"
-    demand(len(several) <= 1, masks, f"{len(several)} structures", "use phantom_votes, whose phantoms have them all")
+    demand(len(several) <= 1, masks, f"{len(several)} structures", "leave it out, or use phantom_votes")
     where = f"options of stage '{stage.name}'"
     options = build(Options, {**defaults, **stage.options}, where)
     demand(options.dimensions in (2, 3), f"dimensions in {where} must be 2 or 3", options.dimensions, "mend it")
@@ -285,10 +285,18 @@ def options_of(plan: Plan, stage: Stage, defaults: Mapping[str, object]) -> Opti
     return options
 
 
+def check_gan(plan: Plan, stage: Stage, defaults: Mapping[str, object]) -> None:
+    """Raise ConfigError if the stage cannot work; see `options_of`. A generator must get a turn."""
+    options = options_of(plan, stage, defaults)
+    rule = f"critic_steps of stage '{stage.name}' must not exceed its steps in all rounds, or no generator is trained"
+    taken = max(stage.rounds * stage.steps, stage.pretrain_steps)
+    demand(options.critic_steps <= taken, rule, f"{options.critic_steps} of {taken}", "raise steps or rounds")
+
+
 def need_phantoms(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if phantoms have no image of the plan's contrasts, for a GAN that begins with theirs."""
-    rule = f"phantoms must have a contrast of the plan for stage '{stage.name}'"
-    demand(depicts(plan.data), rule, "none that they have", "use dcgan for such images")
+    """Raise ConfigError if phantoms have no image, or no mask, of what the plan names, for a GAN that begins there."""
+    rule = f"phantoms must have a contrast of the plan and its structure for stage '{stage.name}'"
+    demand(depicts(plan.data), rule, "others", "use dcgan for such images")
 
 
 def frame_of(plan: Plan, options: Options) -> Frame:

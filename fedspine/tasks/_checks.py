@@ -49,6 +49,9 @@ def check_tasks(plan: Plan) -> None:
         if stage.synthetic and not _generates(module_of(plan.find(stage.synthetic))):
             rule = f"synthetic of stage '{stage.name}' must name a stage that makes patients"
             raise ConfigError(rule, f"'{stage.synthetic}'", "name a GAN's")
+        if stage.synthetic and not stage.pretrain_steps + stage.public_steps:
+            rule = f"synthetic of stage '{stage.name}' is for pretrain_steps or public_steps"
+            raise ConfigError(rule, "neither of them", "say how many steps made patients are for")
         if hasattr(module, "check"):
             module.check(plan, stage)
         elif hasattr(module, "Options"):

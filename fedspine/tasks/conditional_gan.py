@@ -17,7 +17,7 @@ from fedspine.atlas.anchors import COUNT, phantoms
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.spade import MaskedGenerator
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, need_phantoms, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, need_phantoms, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
@@ -74,8 +74,8 @@ class FromMasks:
 
 
 def check(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if the stage cannot work; see `options_of` and `need_phantoms`."""
-    options_of(plan, stage, {})
+    """Raise ConfigError if the stage cannot work; see `check_gan` and `need_phantoms`."""
+    check_gan(plan, stage, {})
     need_phantoms(plan, stage)
 
 

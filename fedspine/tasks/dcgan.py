@@ -12,7 +12,7 @@ from torch import nn
 
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan, Generator
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
@@ -48,8 +48,8 @@ class FromNoise:
 
 
 def check(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if the stage cannot work; see `options_of`."""
-    options_of(plan, stage, {})
+    """Raise ConfigError if the stage cannot work; see `check_gan`."""
+    check_gan(plan, stage, {})
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:

@@ -249,7 +249,7 @@ def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = Non
     options = build(Options, dict(stage.options), f"options of stage '{stage.name}'")
     need_images(plan, stage)
     rule = f"layers of stage '{stage.name}' must be 1 or more"
-    demand(options.layers >= 1, rule, options.layers, "set context = false to judge each level by itself")
+    demand(options.layers >= 1, rule, options.layers, "raise it; context = false judges each level by itself")
     if plan.data.body != "spine":
         raise ConfigError("levels need spines", f"a plan whose body is '{plan.data.body}'", "leave `body` out")
     first, last = parse_levels(plan.data.levels)

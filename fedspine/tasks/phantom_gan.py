@@ -21,7 +21,7 @@ from fedspine.atlas.anchors import phantoms
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.refiner import Refiner, rendered_otherwise
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, need_phantoms, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, need_phantoms, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
@@ -100,16 +100,20 @@ def fresh_slices(plan: Plan, frame: Frame, count: int, draws: torch.Generator) -
     each, found = 1 if frame.slices else EACH, list[Sample]()
     while (missing := count - sum(map(len, found))) > 0:
         purpose = FRESH + int(torch.randint(FRESH, (), generator=draws))
-        found.append(slices_of(plan, frame, math.ceil(missing / each), each, purpose))
+        found.append(slices_of(plan, frame, math.ceil(missing / each), each, purpose, once=True))
     return _chosen(_joined(found), torch.randperm(sum(map(len, found)), generator=draws)[:count])
 
 
-def slices_of(plan: Plan, frame: Frame, count: int, each: int = 1, purpose: int = PURPOSE) -> Sample:
+def slices_of(
+    plan: Plan, frame: Frame, count: int, each: int = 1, purpose: int = PURPOSE, *, once: bool = False
+) -> Sample:
     """Return `each` slices, evenly taken, or the volume, of every one of `count` phantoms; images and masks in uint8.
 
-    Of a phantom with a lesion these are slices that show it, and they may be fewer. `purpose` tells phantoms apart.
+    Of a phantom with a lesion these are slices that show it, and they may be fewer. For `purpose` and `once` see
+    `phantoms`.
     """
-    samples = [s for p in phantoms(plan, count, purpose) if (s := real(p, frame, healthy=True)) is not None]
+    every = phantoms(plan, count, purpose, once=once)
+    samples = [sample for one in every if (sample := real(one, frame, healthy=True)) is not None]
     some = _joined([_chosen(sample, _evenly(len(sample), each)) for sample in samples])
     return replace(some, images=(SHADES * some.images).round().to(torch.uint8), masks=some.masks.to(torch.uint8))
 
@@ -129,8 +133,8 @@ def _joined(samples: Sequence[Sample]) -> Sample:
 
 
 def check(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if the stage cannot work; see `options_of` and `need_phantoms`."""
-    options_of(plan, stage, DEFAULTS)
+    """Raise ConfigError if the stage cannot work; see `check_gan` and `need_phantoms`."""
+    check_gan(plan, stage, DEFAULTS)
     need_phantoms(plan, stage)
 
 

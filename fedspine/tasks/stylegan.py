@@ -20,7 +20,7 @@ from fedspine.config import Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.stylegan import StyleCritic, StyleGenerator
 from fedspine.strict import build
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
@@ -49,6 +49,9 @@ class Styles:
 
     mixing: float = 0.9
     truncation: float = 0.8
+
+
+OWN = frozenset(part.name for part in fields(Styles))
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,8 @@ class FromStyles:
 def settings(plan: Plan, stage: Stage) -> tuple[Options, Styles]:
     """Return the stage's settings, checked."""
     where = f"options of stage '{stage.name}'"
-    own = {part.name for part in fields(Styles)}
-    styles = build(Styles, {key: value for key, value in stage.options.items() if key in own}, where)
-    rest = {key: value for key, value in stage.options.items() if key not in own}
-    options = options_of(plan, replace(stage, options=rest), {})
+    styles = build(Styles, {key: value for key, value in stage.options.items() if key in OWN}, where)
+    options = options_of(plan, replace(stage, options=_common(stage)), {})
     flat = f"dimensions in {where} must be 2 for a stylegan"
     demand(options.dimensions == 2, flat, options.dimensions, "use dcgan, wgan_gp or conditional_gan for volumes")
     for name, value in (("mixing", styles.mixing), ("truncation", styles.truncation)):
@@ -112,9 +113,15 @@ def settings(plan: Plan, stage: Stage) -> tuple[Options, Styles]:
     return options, styles
 
 
+def _common(stage: Stage) -> dict[str, object]:
+    """Return the settings that every GAN has."""
+    return {key: value for key, value in stage.options.items() if key not in OWN}
+
+
 def check(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if a setting is unknown or out of range."""
+    """Raise ConfigError if the stage cannot work; see `check_gan`."""
     settings(plan, stage)
+    check_gan(plan, replace(stage, options=_common(stage)), {})
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:

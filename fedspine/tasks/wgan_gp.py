@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from fedspine.config import Plan, Stage
-from fedspine.tasks._adversarial import Adversarial, Options, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
 from fedspine.tasks._diversity import real_spread
 from fedspine.tasks._losses import WASSERSTEIN, gradient_penalty
 from fedspine.tasks._task import Shared
@@ -22,8 +22,8 @@ DEFAULTS = {"penalty": 10.0, "lazy": 1, "critic_steps": 5}
 
 
 def check(plan: Plan, stage: Stage) -> None:
-    """Raise ConfigError if the stage cannot work; see `options_of`."""
-    options_of(plan, stage, DEFAULTS)
+    """Raise ConfigError if the stage cannot work; see `check_gan`."""
+    check_gan(plan, stage, DEFAULTS)
 
 
 def task(plan: Plan, stage: Stage, shared: Shared, model: nn.Module | None = None) -> Adversarial:

@@ -20,8 +20,9 @@ from fedspine.tasks._rounds import Strength, measure
 from fedspine.tasks._task import Measured, Site, Trained, make, public_values
 from fedspine.tasks.encode import Encode
 
-NETWORK = replace(next(stage for stage in default_plan().stage if stage.task == "segment"), name="segment")
-"""What the last arm's encoder reads, as the default plan has it."""
+_SEGMENT = next(stage for stage in default_plan().stage if stage.task == "segment")
+NETWORK = replace(_SEGMENT, name="segment", options={**_SEGMENT.options, "dropped": 0.0})
+"""What the last arm's encoder reads: as the default plan has it, all contrasts seen in every step."""
 
 STAGES = (
     Stage("standardise", "standardise"),

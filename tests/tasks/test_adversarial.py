@@ -23,6 +23,7 @@ from fedspine.tasks._sample import patients_of, random_presence
 from fedspine.tasks._task import Generative, Trained, make, public_values
 from fedspine.tasks._together import step_together
 from fedspine.tasks.conditional_gan import FromMasks
+from fedspine.tasks.dcgan import FromNoise
 from fedspine.tasks.phantom_gan import FromPhantoms
 
 from .conftest import DATA, SMALL, random_patient
@@ -87,6 +88,25 @@ def test_the_generator_takes_its_turn_after_so_many_steps_of_the_critic() -> Non
         loss.backward()  # type: ignore[no-untyped-call]
         turns.append(any(weight.grad is not None for weight in gan.generator.parameters()))
     assert turns == [False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "data", [replace(DATA, structures=("muscle",)), replace(DATA, body="brain", contrasts=("CT", "STIR"))]
+)
+def test_where_phantoms_lack_what_the_plan_names_the_default_gan_begins_without_them(data: DataPlan) -> None:
+    stage = Stage("gan", "gan", options=SMALL)
+    plan = Plan("p", data=data, stage=(stage,))
+    check_tasks(plan)
+    task = make(plan, stage, public_values(plan, stage, {}))
+    assert isinstance(task, Adversarial)
+    assert isinstance(task.maker, FromNoise)
+
+
+def test_a_generator_that_would_never_get_a_turn_is_refused() -> None:
+    plan = Plan("p", data=DATA, stage=(Stage("wgan_gp", "wgan_gp", rounds=2, steps=2),))
+    with pytest.raises(ConfigError, match="critic_steps of stage 'wgan_gp'"):
+        check_tasks(plan)
+    check_tasks(replace(plan, stage=(Stage("wgan_gp", "wgan_gp", rounds=5),)))
 
 
 def test_turns_are_counted_over_rounds_so_that_a_generator_trains_however_short_they_are() -> None:
@@ -286,9 +306,12 @@ def test_settings_that_make_no_gan_are_one_sentence(kind: str, options: dict[str
     ("kind", "data", "says"),
     [
         ("dcgan", replace(DATA, contrasts=()), "needs images"),
-        ("gan", replace(DATA, structures=("vertebra", "disc")), "with one mask; found 2 structures; use phantom_votes"),
+        ("gan", replace(DATA, structures=("vertebra", "disc")), "with one mask; found 2 structures; leave it out"),
         ("phantom_gan", replace(DATA, body="brain", contrasts=("STIR",)), "use dcgan"),
         ("conditional_gan", replace(DATA, body="brain", contrasts=("STIR",)), "use dcgan"),
+        ("conditional_gan", replace(DATA, structures=("muscle",)), "use dcgan"),
+        ("phantom_gan", replace(DATA, body="brain", contrasts=("CT", "STIR")), "use dcgan"),
+        ("phantom_gan", replace(DATA, contrasts=("CT",), structures=("nodule",)), "use dcgan"),
     ],
 )
 def test_data_of_which_a_gan_can_make_nothing_is_refused_before_anything_is_spent(
