@@ -156,7 +156,8 @@ def made(plan: Plan, stage: Stage, progress: Progress, count: int) -> list[Patie
     source = plan.find(stage.synthetic)
     task, model = rebuilt(plan, source, progress.shared, progress.models)
     assert isinstance(task, Generative), "the plan was checked"
-    (one,) = task.synthetic(model, 1, public_generator(plan.seed, "made", source.name))
-    each = min(plan.data.slices, MADE_SLICES) if len(one.images) == 1 else 1
-    parts = (task.synthetic(model, count, public_generator(plan.seed, "made", source.name, i)) for i in range(each))
-    return stacked([patient for part in parts for patient in part], each, by_class=True)
+    every = task.synthetic(model, count, public_generator(plan.seed, "made", source.name, 0))
+    each = min(plan.data.slices, MADE_SLICES) if len(every[0].images) == 1 else 1
+    for part in range(1, each):
+        every += task.synthetic(model, count, public_generator(plan.seed, "made", source.name, part))
+    return stacked(every, each, by_class=True)

@@ -12,8 +12,9 @@ from torch import nn
 
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan, Generator
-from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._gan_settings import Options, check_gan, frame_of, options_of
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared

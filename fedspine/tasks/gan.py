@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from fedspine.atlas.anchors import depicts
 from fedspine.config import Plan, Stage
 from fedspine.tasks import dcgan, phantom_gan
-from fedspine.tasks._adversarial import Adversarial, Options
+from fedspine.tasks._adversarial import Adversarial
+from fedspine.tasks._gan_settings import Options
 from fedspine.tasks._task import Shared
 
 __all__ = ["Options", "check", "public", "task"]

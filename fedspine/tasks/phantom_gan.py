@@ -21,8 +21,9 @@ from fedspine.atlas.anchors import phantoms
 from fedspine.config import Plan, Stage
 from fedspine.networks.dcgan import Critic, Gan
 from fedspine.networks.refiner import Refiner, rendered_otherwise
-from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, need_phantoms, options_of
+from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._gan_settings import Options, check_gan, frame_of, need_phantoms, options_of
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence, real
 from fedspine.tasks._task import Shared, need

@@ -20,8 +20,9 @@ from fedspine.config import Plan, Stage, demand
 from fedspine.networks.dcgan import Gan
 from fedspine.networks.stylegan import StyleCritic, StyleGenerator
 from fedspine.strict import build
-from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._gan_settings import Options, check_gan, frame_of, options_of
 from fedspine.tasks._losses import LOGISTIC, smooth
 from fedspine.tasks._sample import Frame, Sample, random_presence
 from fedspine.tasks._task import Shared

@@ -9,8 +9,9 @@ from __future__ import annotations
 from torch import nn
 
 from fedspine.config import Plan, Stage
-from fedspine.tasks._adversarial import Adversarial, Options, check_gan, frame_of, options_of
+from fedspine.tasks._adversarial import Adversarial
 from fedspine.tasks._diversity import real_spread
+from fedspine.tasks._gan_settings import Options, check_gan, frame_of, options_of
 from fedspine.tasks._losses import WASSERSTEIN, gradient_penalty
 from fedspine.tasks._task import Shared
 from fedspine.tasks.dcgan import FromNoise

@@ -86,3 +86,9 @@ def test_a_deployed_site_has_a_seed_in_a_rehearsal_only_and_its_ledger_says_so(h
     assert _exit_of(hospital) == 0
     (line,) = (hospital.state / "ledger.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line)["noise"] == "fixed seed"
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    Hospital(tmp_path, tmp_path / "taken" / "state").note_error("segment", "step-failed", ValueError())
+    assert (tmp_path / "taken").is_file()

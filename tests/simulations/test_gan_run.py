@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from fedspine.tasks import wgan_gp
 from simulations.consortium import simulate
 
 from .conftest import Opened, Silent, tiny_plan
@@ -45,6 +47,17 @@ def test_a_run_says_how_diverse_made_images_are_and_when_the_generator_collapsed
     assert stage["collapsed"] == rounds
     assert ("collapsed in round 1, 2" in (simulation.out / "report.html").read_text("utf-8")) == bool(rounds)
     assert "synthetic.images" in load_file(simulation.out / "gallery.safetensors")
+
+
+def test_a_generator_trains_however_short_the_rounds_at_the_hospitals_are(opened: Opened) -> None:
+    text = PLAN.replace('"gan"', '"wgan_gp"').replace("rounds = 2", "rounds = 5").replace("steps = 2", "steps = 1")
+    simulation = opened(tiny_plan(text))
+    simulate(simulation, Silent())
+    (stage,) = simulation.plan.stage
+    torch.manual_seed(simulation.plan.seed)
+    fresh = wgan_gp.task(simulation.plan, stage, {}).build().state_dict()
+    trained = load_file(simulation.out / "models" / "wgan_gp.safetensors")
+    assert any(not torch.equal(trained[key], fresh[key]) for key in fresh if key.startswith("generator."))
 
 
 @pytest.mark.parametrize(("least", "rounds"), [(0.0, []), (1.0, [1, 2])])
